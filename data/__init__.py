@@ -1,0 +1,1 @@
+"""Process cards, detector cards and recipes, as files."""

@@ -1,0 +1,54 @@
+"""Errors that a user can mend: one sentence that says what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from importlib import import_module
+from types import ModuleType
+
+
+class PanopTagError(Exception):
+    """Something that the user can mend; the CLI prints the sentence alone and exits with code 2."""
+
+
+class EventFileError(PanopTagError, ValueError):
+    """An event file that is missing, cut short, of another version, or holds values no event can have."""
+
+
+class ConfigError(PanopTagError, ValueError):
+    """A recipe, card, name or option that does not exist or doesn't fit."""
+
+
+class CheckpointError(PanopTagError, RuntimeError):
+    """A checkpoint that is unsafe, damaged, or doesn't fit its recipe."""
+
+
+class MissingExtraError(PanopTagError, ImportError):
+    """An optional package that isn't installed."""
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'ttbar'? (known: …)"``: the end of a sentence about an unknown ``name``."""
+    names = sorted(known)
+    near = get_close_matches(name.lower(), names, n=1, cutoff=0.4)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    return f"{hint} (known: {', '.join(names)})"
+
+
+def require_extra(module: str, extra: str) -> ModuleType:
+    """Import ``module``, or say which pip command brings it.
+
+    Args:
+        module: the module to import, such as ``"fastjet"``.
+        extra: this package's extra that installs it, such as ``"simulation"``.
+
+    Raises:
+        MissingExtraError: when ``module`` isn't installed.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"this needs the package '{module}', which is not installed: pip install 'panoptag-pyg[{extra}]'"
+        ) from error

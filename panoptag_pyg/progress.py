@@ -1,0 +1,58 @@
+"""Progress of long work: a rich bar on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+#: Seconds between two plain lines where the output is no terminal (a batch job's log).
+PLAIN_INTERVAL = 10.0
+
+
+@contextmanager
+def progress(description: str, total: int, unit: str = "events") -> Iterator[Callable[[int], None]]:
+    """Show how far a piece of work is; yields ``advance(n)``, to be called when ``n`` more are done.
+
+    Args:
+        description: what is being done, such as ``"simulating ttbar"``.
+        total: how many ``unit`` there are in all.
+        unit: what is counted; shown as a rate. Default ``"events"``.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if console.is_terminal:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=console) as bar:
+            task = bar.add_task(description, total=total, rate="")
+            start = time.monotonic()
+
+            def advance(n: int) -> None:
+                bar.update(task, advance=n)
+                done, seconds = bar.tasks[task].completed, time.monotonic() - start
+                bar.update(task, rate=f"{done / max(seconds, 1e-9):,.0f} {unit}/s")
+
+            yield advance
+        return
+
+    start = last = time.monotonic()
+    done = 0
+
+    def advance_plain(n: int) -> None:
+        nonlocal last, done
+        done += n
+        now = time.monotonic()
+        if now - last >= PLAIN_INTERVAL or done >= total:
+            last = now
+            rate = done / max(now - start, 1e-9)
+            console.print(f"{description}: {done}/{total} {unit}, {rate:,.0f} {unit}/s", soft_wrap=True)
+
+    yield advance_plain
