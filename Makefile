@@ -58,6 +58,12 @@ docs: $(READY) ## build the site into docs/_build/html; a warning is an error
 readme: $(READY) ## put the demo's measured table and figures into README.md
 	$(PYTHON) docs/readme_results.py demo
 
+constraints: $(READY) ## move every pin but PyTorch's to the newest release that fits
+	$(PIP) install --upgrade --upgrade-strategy eager --prefer-binary 'torch==$(TORCH_VERSION)' --editable '.[all]'
+	@{ grep '^#' constraints.txt; grep -E '^torch_(cluster|scatter)==' constraints.txt; \
+	  $(PIP) freeze --all --exclude-editable --exclude pip | sed 's/^\(torch==[^+]*\)+.*/\1/'; } > constraints.new
+	@mv constraints.new constraints.txt
+
 environment: $(READY) ## only set up .venv
 
 clean: ## remove the environment and everything built; keeps demo/
@@ -83,12 +89,12 @@ $(READY): pyproject.toml constraints.txt
 ifeq ($(TORCH),cpu)
 # --no-deps: PyTorch's index is asked for PyTorch alone, the rest comes with the next command. Neither of the two
 # can bring PyPI's CUDA build: the first sees only local files, and of two equal versions pip prefers "+cpu".
-	@$(PIP) install --quiet --no-deps --no-index torch==$(TORCH_VERSION)+cpu 2>/dev/null \
-	  || $(PIP) install --no-deps --index-url $(TORCH_INDEX) torch==$(TORCH_VERSION)
+	@$(PIP) install -qq --no-deps --no-index torch==$(TORCH_VERSION)+cpu 2>/dev/null \
+	  || $(PIP) install -q --no-deps --index-url $(TORCH_INDEX) torch==$(TORCH_VERSION)
 else
-	$(PIP) install --quiet torch==$(TORCH_VERSION)
+	$(PIP) install -qq torch==$(TORCH_VERSION)
 endif
-	$(PIP) install --quiet --prefer-binary --constraint constraints.txt --editable '.[all]'
+	$(PIP) install -qq --prefer-binary --constraint constraints.txt --editable '.[all]'
 	@rm -rf $(KERNEL_FOLDER)
 	@printf '%s' '$(CURDIR)' > $@
 
@@ -96,7 +102,7 @@ endif
 kernels: $(KERNEL_FOLDER) ## only fetch the compiled kernels' wheels
 $(KERNEL_FOLDER): $(READY)
 	@rm -rf $@
-	@$(PIP) install --quiet --no-deps --only-binary :all: --constraint constraints.txt --find-links $(KERNEL_WHEELS) \
+	@$(PIP) install -qq --no-deps --only-binary :all: --constraint constraints.txt --find-links $(KERNEL_WHEELS) \
 	  --target $@ torch-cluster torch-scatter \
 	  || { echo "Error: no wheels of torch-cluster and torch-scatter for this Python and PyTorch $(TORCH_VERSION) in $(KERNEL_WHEELS); say make test KERNELS=1 KERNEL_WHEELS=FOLDER_OR_PAGE" >&2; exit 2; }
 	@touch $@

@@ -15,7 +15,7 @@ from panoptag_pyg.errors import PanopTagError
 
 
 class Verb(NamedTuple):
-    """A sub-command: the function ``name`` in the module ``cli/name.py``, and its line in ``panoptag --help``."""
+    """A sub-command: the function ``name`` in ``cli/name.py``, and its line in ``panoptag --help``."""
 
     name: str
     help: str
@@ -51,8 +51,8 @@ class VerbGroup(TyperGroup):
         """The verb itself, imported now."""
         # The base class looks names up in `commands` to suggest the nearest one.
         self.commands = {verb.name: self.get_command(ctx, verb.name) for verb in VERBS}
-        name, _, rest = super().resolve_command(ctx, args)
-        return name, load_verb(name), rest
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, load_verb(name) if name else command, rest
 
     def invoke(self, ctx: Any) -> Any:
         """Run the verb; what the user can mend becomes one line on stderr and exit code 2."""
@@ -94,7 +94,8 @@ def system_sentence(error: OSError) -> str | None:
     if number in (errno.ENOSPC, errno.EDQUOT):
         return f"no space left on the disk while writing{where}; free some and run the same command again"
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"no permission to read or write{where or ' a file'}; choose another place or change its permissions"
+        what = where or " a file"
+        return f"no permission to read or write{what}; choose another place or change its permissions"
     return None
 
 
@@ -117,7 +118,8 @@ def show_version(value: bool) -> None:
 @app.callback()
 def panoptag(
     version: Annotated[
-        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and leave.")
+        bool,
+        typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and leave."),
     ] = False,
 ) -> None:
     """Tag all jets of a collision event in one pass."""
