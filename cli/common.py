@@ -24,9 +24,7 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
     if path.exists() and not overwrite:
         raise ConfigError(f"'{path}' exists already; choose another name or say --overwrite")
     if not path.absolute().parent.is_dir():
-        raise ConfigError(
-            f"the folder '{path.absolute().parent}' for '{path.name}' does not exist; make it first"
-        )
+        raise ConfigError(f"the folder '{path.absolute().parent}' for '{path.name}' does not exist; make it first")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -91,17 +91,13 @@ def upward_imports(name: str, path: Path) -> list[str]:
 
 def test_imports_point_one_way() -> None:
     files = source_files()
-    assert {name.split(".")[1] for name, path in files if path.name == "__init__.py" and "." in name} <= set(
-        LAYERS
-    )
+    assert {name.split(".")[1] for name, path in files if path.name == "__init__.py" and "." in name} <= set(LAYERS)
     assert not [sentence for name, path in files for sentence in upward_imports(name, path)]
 
 
 def test_an_upward_import_is_found(tmp_path: Path) -> None:
     path = tmp_path / "attention.py"
-    path.write_text(
-        "def f():\n    from ..models import PanopTag\n    from panoptag_pyg.events import EventFile\n"
-    )
+    path.write_text("def f():\n    from ..models import PanopTag\n    from panoptag_pyg.events import EventFile\n")
     (sentence,) = upward_imports("panoptag_pyg.nn.attention", path)
     assert "'nn' may not use 'models'" in sentence
 
@@ -113,9 +109,7 @@ def test_the_open_modules_use_nobody() -> None:
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.anchor, check=False
-    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.anchor, check=False)
 
 
 BLOCK = f"""
@@ -192,9 +186,7 @@ def test_the_wheel_holds_everything_under_one_name(tmp_path: Path) -> None:
         if (ROOT / folder).is_dir():
             shutil.copytree(ROOT / folder, source / folder, ignore=SKIPPED)
     build = f"from setuptools.build_meta import build_wheel; build_wheel({str(tmp_path)!r})"
-    done = subprocess.run(
-        [sys.executable, "-c", build], cwd=source, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", build], cwd=source, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (wheel,) = tmp_path.glob("*.whl")
     held = zipfile.ZipFile(wheel).namelist()

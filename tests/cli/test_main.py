@@ -105,25 +105,19 @@ def test_the_verb_gets_its_arguments(runner: CliRunner, verb) -> None:
         (ConfigError("two\nlines"), "Error: two lines\n"),
         (
             OSError(errno.ENOSPC, "No space left on device", "/data/a.h5"),
-            "Error: no space left on the disk while writing '/data/a.h5';"
-            " free some and run the same command again\n",
+            "Error: no space left on the disk while writing '/data/a.h5'; free some and run the same command again\n",
         ),
         (
-            OSError(
-                "Can't write data (file write failed: errno = 28, error message = 'No space left on device')"
-            ),
+            OSError("Can't write data (file write failed: errno = 28, error message = 'No space left on device')"),
             "Error: no space left on the disk while writing; free some and run the same command again\n",
         ),
         (
             PermissionError(errno.EACCES, "Permission denied", "/etc/a.h5"),
-            "Error: no permission to read or write '/etc/a.h5';"
-            " choose another place or change its permissions\n",
+            "Error: no permission to read or write '/etc/a.h5'; choose another place or change its permissions\n",
         ),
     ],
 )
-def test_what_the_user_can_mend_is_one_line_and_code_2(
-    runner: CliRunner, verb, error: Exception, line: str
-) -> None:
+def test_what_the_user_can_mend_is_one_line_and_code_2(runner: CliRunner, verb, error: Exception, line: str) -> None:
     def inspect() -> None:
         raise error
 
