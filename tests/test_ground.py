@@ -32,8 +32,9 @@ LAYERS = {
         *("models", "backbones", "tasks", "nn", "ops", "data"),
     },
 }
-#: Modules directly under panoptag_pyg that everybody may use; they use nobody.
-OPEN = {"events", "errors", "progress", "__version__"}
+#: Modules directly under panoptag_pyg: everybody may use them, and they use nobody but each other.
+TOP = {path.stem for path in (ROOT / "panoptag_pyg").glob("*.py")} - {"__init__"}
+OPEN = {"events", "__version__", *TOP}
 EXTRAS = {
     *("pythia8mc", "fastjet", "particle", "uproot", "awkward"),
     *("torch_cluster", "torch_scatter", "triton", "pyg_lib", "dask"),
@@ -102,10 +103,11 @@ def test_an_upward_import_is_found(tmp_path: Path) -> None:
     assert "'nn' may not use 'models'" in sentence
 
 
-def test_the_open_modules_use_nobody() -> None:
+def test_the_top_modules_use_only_each_other() -> None:
     for name, path in source_files():
-        if name in ("panoptag_pyg", "panoptag_pyg.errors", "panoptag_pyg.progress"):
-            assert not {target for target in imported(name, path) if target.startswith("panoptag_pyg.")}, name
+        if name == "panoptag_pyg" or name.removeprefix("panoptag_pyg.") in TOP:
+            used = {target.split(".")[1] for target in imported(name, path) if target.startswith("panoptag_pyg.")}
+            assert used <= {*TOP, "__version__"}, name
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
