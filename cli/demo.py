@@ -1,4 +1,4 @@
-"""``panoptag demo``: the whole way once, as the commands that a user would type; interrupted, it goes on where it was."""
+"""``panoptag demo``: the whole way once, as the commands that a user would type, and resumable."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ from .common import write_json, write_text
 #: Processes that the demo trains on, and one that it never trains on.
 TRAINED = ("ttbar", "single_top", "ttH")
 UNSEEN = ("ZH",)
+#: Process cards, detector cards and recipes.
+CARDS = Path(str(files("panoptag_pyg.data")))
 #: First seeds; train and test samples of a process never share one.
 TRAIN_SEED, TEST_SEED = 100, 200
 
@@ -49,7 +51,7 @@ class Step:
     what: str
     arguments: tuple[str, ...]
     result: Path
-    inputs: tuple[Any, ...] = ()
+    inputs: tuple[Path, ...] = ()
     needs: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
 
@@ -62,15 +64,15 @@ def demo(
     recipe: Annotated[str, typer.Option(help="What to train: a shipped recipe or a TOML file.")] = "small.toml",
 ) -> None:
     """The whole way once: simulate, train, evaluate, draw. Stopped and started again, it goes on where it was."""
-    workers = workers or len(
-        os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    )
+    workers = workers or machine()["cores"]
     typer.echo(
-        f"Simulating {len(TRAINED) * events:,} events to train on ({', '.join(TRAINED)}) and {test_events:,} of each of "
-        f"{', '.join(TRAINED + UNSEEN)} to test on, with {workers} processes; then training, evaluating, drawing.\n"
+        f"Simulating {len(TRAINED) * events:,} events of {', '.join(TRAINED)} to train on, and {test_events:,} of "
+        f"each of {', '.join(TRAINED + UNSEEN)} to test on, in {workers} processes; then training and evaluation.\n"
         f"Everything lands in {output}/. Ctrl-C is safe: the same command goes on from there."
     )
     run = Demo(output)
+    for use in ("train", "test"):
+        (output / "data" / use).mkdir(parents=True, exist_ok=True)
     simulations = simulation_steps(output, events, test_events, workers)
     total = len(simulations) + 3
     for number, step in enumerate(simulations, 1):
@@ -84,8 +86,7 @@ def demo(
 
 def simulation_steps(output: Path, events: int, test_events: int, workers: int) -> list[Step]:
     """The samples: to train on, and to test on."""
-    cards = files("panoptag_pyg.data")
-    detectors = tuple(sorted((cards / "detectors").iterdir(), key=lambda card: card.name))
+    detectors = tuple(sorted((CARDS / "detectors").glob("*.toml")))
     samples = [("train", name, events, TRAIN_SEED + i) for i, name in enumerate(TRAINED)]
     samples += [("test", name, test_events, TEST_SEED + i) for i, name in enumerate(TRAINED + UNSEEN)]
     steps = []
@@ -99,7 +100,7 @@ def simulation_steps(output: Path, events: int, test_events: int, workers: int) 
                 + (", never trained on" if process in UNSEEN else ""),
                 arguments=arguments,
                 result=path,
-                inputs=(cards / "processes" / f"{process}.toml", *detectors),
+                inputs=(CARDS / "processes" / f"{process}.toml", *detectors),
                 extra=("--workers", str(workers), "--overwrite"),
             )
         )
@@ -109,14 +110,14 @@ def simulation_steps(output: Path, events: int, test_events: int, workers: int) 
 def learning_steps(output: Path, recipe: str, event: int) -> list[Step]:
     """Train on one folder, evaluate on the other, draw one of its events."""
     run, test = output / "run", output / "data" / "test"
-    shipped = files("panoptag_pyg.data") / "recipes" / recipe
+    own = Path(recipe)
     return [
         Step(
             name="train",
             what=f"training {recipe}",
             arguments=("train", recipe, "--data", str(output / "data" / "train"), "-o", str(run)),
             result=run / "best.ckpt",
-            inputs=(Path(recipe) if Path(recipe).is_file() else shipped,),
+            inputs=(own if own.is_file() else CARDS / "recipes" / recipe,),
             needs=tuple(f"simulate train/{process}" for process in TRAINED),
         ),
         Step(
@@ -172,6 +173,7 @@ class Demo:
         elif output.is_dir() and any(output.iterdir()):
             raise ConfigError(f"'{output}' holds files that no demo made; choose another folder with -o")
         self.keys: dict[str, str] = {}
+        self._save()  # from now on the folder is known to be a demo's
 
     def do(self, step: Step, number: str) -> bool:
         """Do the step unless its result is there, made by the same command from the same inputs; say whether it ran."""
@@ -192,7 +194,6 @@ class Demo:
                 before = 0.0
         command = f"panoptag {' '.join(arguments)}"
         typer.echo(f"\n[{number}] {step.what}\n$ {command}")
-        step.result.parent.mkdir(parents=True, exist_ok=True)
         self.steps[step.name] = {"command": command, "key": key, "done": False, "seconds": before}
         self._save()
         with self._timed(step.name, before):
@@ -295,9 +296,10 @@ def machine() -> dict[str, Any]:
         processor = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         pass
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return {
         "processor": processor,
-        "cores": os.cpu_count(),
+        "cores": cores,
         "system": platform.system(),
         "python": platform.python_version(),
         "torch": version("torch"),
