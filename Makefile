@@ -24,7 +24,7 @@ READY := $(VENV)/.ready
 KERNEL_FOLDER := $(VENV)/kernels
 PIP := $(PYTHON) -m pip --disable-pip-version-check
 # Two processes with a thread each beat two with two on small tensors, and give the same order of sums everywhere.
-PYTEST := OMP_NUM_THREADS=1 $(if $(KERNELS),PYTHONPATH=$(KERNEL_FOLDER)) $(PYTHON) -m pytest -n $(JOBS) --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(if $(KERNELS),PYTHONPATH=$(abspath $(KERNEL_FOLDER))) $(PYTHON) -m pytest -n $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

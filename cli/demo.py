@@ -279,10 +279,13 @@ def run_verb(arguments: list[str]) -> int:
     """Run ``panoptag ARGUMENTS`` in this process; its exit code."""
     from .main import app
 
+    own, sys.argv = sys.argv, ["panoptag", *arguments]  # what a file records as the command that made it
     try:
-        app(arguments, prog_name="panoptag", standalone_mode=True)
+        app(arguments, prog_name="panoptag")
     except SystemExit as leave:
         return leave.code if isinstance(leave.code, int) else int(bool(leave.code))
+    finally:
+        sys.argv = own
     return 0
 
 
