@@ -27,14 +27,14 @@ class FlavourConfig(StrictConfig):
 
     gamma: Annotated[float, Field(ge=0, description="focusing exponent; 0 is plain cross-entropy")] = 1.0
     class_weights: Annotated[
-        Literal["balanced"] | list[float] | None,
-        Field(description="'balanced', or one number each for light, c and b; all 1 when absent"),
+        Literal["balanced", "equal"] | list[float],
+        Field(description="'balanced', 'equal', or one number each for light, c and b"),
     ] = "balanced"
     event_weights: Annotated[bool, Field(description="weigh each jet by its event's weight")] = True
 
     @field_validator("class_weights")
     @classmethod
-    def _one_weight_per_class(cls, value: str | list[float] | None) -> str | list[float] | None:
+    def _one_weight_per_class(cls, value: str | list[float]) -> str | list[float]:
         if isinstance(value, list) and (len(value) != len(FLAVOUR_NAMES) or min(value) < 0 or max(value) == 0):
             raise ValueError(f"needs {len(FLAVOUR_NAMES)} numbers >= 0, not all 0, for {', '.join(FLAVOUR_NAMES)}")
         return value
@@ -57,7 +57,7 @@ class FlavourTagging(Task):
     Args:
         gamma: focusing exponent, at least 0. Default 1.
         class_weights: one weight per class; ``"balanced"`` takes N / (C N_c) from the data given to :meth:`fit`
-            (a class without jets gets 0) and is 1 until then; ``None`` (the default) is 1 for all.
+            (a class without jets gets 0) and is 1 until then; ``"equal"`` and ``None`` (the default) are 1 for all.
         event_weights: whether :meth:`sums` weighs jets by their event's weight. Default ``True``.
     """
 
@@ -69,14 +69,16 @@ class FlavourTagging(Task):
     def __init__(
         self,
         gamma: float = 1.0,
-        class_weights: Literal["balanced"] | Sequence[float] | None = None,
+        class_weights: Literal["balanced", "equal"] | Sequence[float] | None = None,
         event_weights: bool = True,
     ) -> None:
         super().__init__()
         if gamma < 0:
             raise ConfigError(f"the focal loss needs gamma >= 0, not {gamma}")
         self.gamma = float(gamma)
-        self.balanced = isinstance(class_weights, str)
+        if isinstance(class_weights, str) and class_weights not in ("balanced", "equal"):
+            raise ConfigError(f"class_weights is 'balanced', 'equal' or numbers, not '{class_weights}'")
+        self.balanced = class_weights == "balanced"
         self.event_weights = event_weights
         given = None if isinstance(class_weights, str) else class_weights
         weights = torch.ones(self.num_outputs) if given is None else torch.as_tensor(given, dtype=torch.float32)

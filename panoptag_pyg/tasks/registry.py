@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from panoptag_pyg.config import validate
+from panoptag_pyg.config import StrictConfig, validate
 from panoptag_pyg.errors import ConfigError, suggest
 from panoptag_pyg.tasks.base import Task
 
@@ -29,20 +29,32 @@ def task_names() -> tuple[str, ...]:
     return tuple(sorted(_TASKS))
 
 
-def build_task(name: str = "flavour", source: str = "task", prefix: str = "", **options: Any) -> Task:
-    """The task called ``name`` with these options.
+def task_config(name: str, options: dict[str, Any], source: str = "task", prefix: str = "") -> StrictConfig:
+    """The checked options of the task called ``name``, defaults included.
 
     Args:
-        name: a registered name. Default ``"flavour"``.
+        name: a registered name.
+        options: some or all of the task's options.
         source: what an error calls the origin of the options. Default ``"task"``.
         prefix: the options' place in that origin. Default: its top.
-        **options: as in the task's ``Config``.
 
     Raises:
         ConfigError: for an unknown name, an unknown option or a value that doesn't fit.
     """
     if name not in _TASKS:
         raise ConfigError(f"{source}: unknown task '{name}'{suggest(name, _TASKS)}")
-    task = _TASKS[name]
-    config = validate(task.Config, options, source, prefix)
-    return task(**{field: getattr(config, field) for field in type(config).model_fields})
+    return validate(_TASKS[name].Config, options, source, prefix)
+
+
+def build_task(name: str = "flavour", **options: Any) -> Task:
+    """The task called ``name`` with these options.
+
+    Args:
+        name: a registered name. Default ``"flavour"``.
+        **options: as in the task's ``Config``.
+
+    Raises:
+        ConfigError: for an unknown name, an unknown option or a value that doesn't fit.
+    """
+    config = task_config(name, options, f"task '{name}'")
+    return _TASKS[name](**{field: getattr(config, field) for field in type(config).model_fields})

@@ -131,19 +131,20 @@ class Recipe(StrictConfig):
         Raises:
             ConfigError: at the first key or value that doesn't fit.
         """
-        from panoptag_pyg.tasks import build_task
+        from panoptag_pyg.tasks import task_config
 
         recipe = validate(cls, values, source)
-        build_task(recipe.task.name, source, "task", **recipe.task.options)
-        return recipe
+        # Defaults are written out, so that a checkpoint means the same when a later version changes one.
+        options = task_config(recipe.task.name, recipe.task.options, source, "task").model_dump()
+        return recipe.model_copy(update={"task": TaskSection(name=recipe.task.name, **options)})
 
     def to_toml(self) -> str:
-        """The recipe with every default written out; keys without a value are left out."""
+        """The recipe as a file, every default written out; keys without a value are left out."""
         return to_toml(self.model_dump())
 
     def to_json(self) -> str:
         """The recipe as one line of JSON, as it is stored in checkpoints."""
-        return self.model_dump_json(exclude_none=True)
+        return self.model_dump_json()
 
     @classmethod
     def from_json(cls, text: str, source: str = "recipe") -> Recipe:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torch_geometric.data import HeteroData
 
 from panoptag_pyg.errors import ConfigError
-from panoptag_pyg.tasks import FlavourTagging, balanced_weights, build_task
+from panoptag_pyg.tasks import FlavourTagging, balanced_weights, build_task, task_config
 
 
 def fresh(num_jets, seed=None):
@@ -146,12 +146,12 @@ def test_fit_takes_the_weights_from_the_data():
         ("flavour", {"gamma": "two"}, ["'gamma' should be", "'two'"]),
         ("flavour", {"gamma": -1.0}, ["'gamma' should be greater than or equal to 0", "-1.0"]),
         ("flavour", {"class_weights": [1.0, 2.0]}, ["3 numbers", "light, c, b"]),
-        ("flavour", {"class_weights": "equal"}, ["'class_weights'", "balanced"]),
+        ("flavour", {"class_weights": "even"}, ["'class_weights'", "balanced"]),
     ],
 )
 def test_wrong_options_are_named(name, options, words):
     with pytest.raises(ConfigError) as caught:
-        build_task(name, source="recipe x.toml", **options)
+        task_config(name, options, "recipe x.toml")
     for word in [*words, "recipe x.toml"]:
         assert word in str(caught.value)
     assert "\n" not in str(caught.value)
