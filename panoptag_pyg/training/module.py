@@ -100,14 +100,15 @@ class TaggerModule(pl.LightningModule):
         )
         epoch = self.num_steps / train.max_epochs
         warmup = round(train.warmup_epochs * epoch)
-        restart = self.num_steps - warmup if train.restart_epochs is None else round(train.restart_epochs * epoch)
+        restart = train.restart_epochs
         scheduler = WarmupCosineRestarts(
             optimizer,
             peak=train.lr,
             start=train.warmup_start_lr,
             floor=train.min_lr,
             warmup_steps=warmup,
-            restart_steps=restart,
+            cosine_steps=round(restart * epoch) if restart else self.num_steps - warmup,
+            restart=bool(restart),
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

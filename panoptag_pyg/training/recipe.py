@@ -36,6 +36,24 @@ class ModelSection(_Named):
 
     name: Annotated[str, Field(description="a registered tagger; its options are further keys")] = "panoptag"
 
+    def check(self, source: str) -> None:
+        """Build the tagger and drop it: the surest way to know that its options fit.
+
+        Raises:
+            ConfigError: naming ``source`` and what doesn't fit.
+        """
+        import torch
+
+        from panoptag_pyg.models import build_tagger
+
+        try:
+            with torch.random.fork_rng(devices=[]):
+                build_tagger(self.name, **self.options)
+        except ConfigError as error:
+            raise ConfigError(f"{source}: [model] {error}") from error
+        except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise ConfigError(f"{source}: [model] an option of '{self.name}' doesn't fit: {error}") from error
+
 
 class TaskSection(_Named):
     """``[task]``: what the jets are asked, and the options of that."""
@@ -136,6 +154,7 @@ class Recipe(StrictConfig):
         recipe = validate(cls, values, source)
         # Defaults are written out, so that a checkpoint means the same when a later version changes one.
         options = task_config(recipe.task.name, recipe.task.options, source, "task").model_dump()
+        recipe.model.check(source)
         return recipe.model_copy(update={"task": TaskSection(name=recipe.task.name, **options)})
 
     def to_toml(self) -> str:

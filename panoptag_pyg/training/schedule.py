@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -10,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 
 def learning_rate(
-    step: int, *, peak: float, start: float, floor: float, warmup_steps: int, restart_steps: int
+    step: int, *, peak: float, start: float, floor: float, warmup_steps: int, cosine_steps: int, restart: bool = True
 ) -> float:
     r"""Learning rate of optimiser step ``step`` (the first is 0).
 
@@ -28,11 +29,13 @@ def learning_rate(
         start: η₀, where the warm-up begins.
         floor: η_f, where the cosines end.
         warmup_steps: W; 0 for no warm-up.
-        restart_steps: T, length of one cosine.
+        cosine_steps: T, length of one cosine.
+        restart: whether another cosine follows; else the rate stays at the floor. Default ``True``.
     """
     if step < warmup_steps:
         return start + (peak - start) * step / warmup_steps
-    phase = (step - warmup_steps) % restart_steps / restart_steps
+    done = step - warmup_steps
+    phase = (done % cosine_steps if restart else min(done, cosine_steps)) / cosine_steps
     return floor + (peak - floor) * (1 + math.cos(math.pi * phase)) / 2
 
 
@@ -47,7 +50,8 @@ class WarmupCosineRestarts(LRScheduler):
         start: rate at step 0. Default 1e-6.
         floor: rate at the end of each cosine. Default 0.
         warmup_steps: length of the warm-up. Default 0: none.
-        restart_steps: length of one cosine.
+        cosine_steps: length of one cosine.
+        restart: whether another cosine follows. Default ``True``.
     """
 
     def __init__(
@@ -58,10 +62,11 @@ class WarmupCosineRestarts(LRScheduler):
         start: float = 1e-6,
         floor: float = 0.0,
         warmup_steps: int = 0,
-        restart_steps: int,
+        cosine_steps: int,
+        restart: bool = True,
     ) -> None:
         self.peak, self.start, self.floor = peak, start, floor
-        self.warmup_steps, self.restart_steps = warmup_steps, max(restart_steps, 1)
+        self.warmup_steps, self.cosine_steps, self.restart = warmup_steps, max(cosine_steps, 1), restart
         super().__init__(optimizer)
 
     def get_lr(self) -> list[float | Tensor]:
@@ -71,6 +76,11 @@ class WarmupCosineRestarts(LRScheduler):
             start=self.start,
             floor=self.floor,
             warmup_steps=self.warmup_steps,
-            restart_steps=self.restart_steps,
+            cosine_steps=self.cosine_steps,
+            restart=self.restart,
         )
         return [rate for _ in self.optimizer.param_groups]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the schedule stands; its shape belongs to the recipe, so that a resumed run may be made longer."""
+        return {"last_epoch": self.last_epoch, "_step_count": self._step_count}

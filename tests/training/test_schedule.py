@@ -28,7 +28,7 @@ def test_matches_torchs_schedulers_in_sequence(warmup, restart):
     optimizer = adamw(peak)
     ours = rates(
         WarmupCosineRestarts(
-            optimizer, peak=peak, start=start, floor=floor, warmup_steps=warmup, restart_steps=restart
+            optimizer, peak=peak, start=start, floor=floor, warmup_steps=warmup, cosine_steps=restart
         ),
         optimizer,
         steps,
@@ -44,7 +44,7 @@ def test_matches_torchs_schedulers_in_sequence(warmup, restart):
 
 def test_the_papers_schedule_at_its_landmarks():
     steps = 4395  # steps of one epoch at 2,250,000 events and 512 per batch
-    options = {"peak": 2e-4, "start": 1e-6, "floor": 0.0, "warmup_steps": steps, "restart_steps": 15 * steps}
+    options = {"peak": 2e-4, "start": 1e-6, "floor": 0.0, "warmup_steps": steps, "cosine_steps": 15 * steps}
     assert learning_rate(0, **options) == 1e-6
     assert learning_rate(steps // 2, **options) == pytest.approx((1e-6 + 2e-4) / 2, rel=1e-3)
     assert learning_rate(steps, **options) == 2e-4
@@ -54,7 +54,7 @@ def test_the_papers_schedule_at_its_landmarks():
 
 
 def test_state_loads_as_weights_only_and_goes_on(tmp_path):
-    options = {"peak": 1.0, "start": 0.1, "warmup_steps": 3, "restart_steps": 5}
+    options = {"peak": 1.0, "start": 0.1, "warmup_steps": 3, "cosine_steps": 5}
     optimizer = adamw(1.0)
     scheduler = WarmupCosineRestarts(optimizer, **options)
     rates(scheduler, optimizer, 6)
@@ -66,3 +66,10 @@ def test_state_loads_as_weights_only_and_goes_on(tmp_path):
     optimizer.load_state_dict(state[0])
     scheduler.load_state_dict(state[1])
     assert rates(scheduler, optimizer, 9) == expected
+
+
+def test_without_restarts_the_rate_ends_at_the_floor():
+    options = {"peak": 1.0, "start": 0.0, "floor": 0.1, "warmup_steps": 2, "cosine_steps": 4, "restart": False}
+    assert [learning_rate(step, **options) for step in range(9)] == pytest.approx(
+        [0, 0.5, 1, 0.1 + 0.45 * (1 + math.sqrt(0.5)), 0.55, 0.1 + 0.45 * (1 - math.sqrt(0.5)), 0.1, 0.1, 0.1]
+    )
