@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -84,11 +85,13 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch remarks on the pickle protocol of foreign files
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except UnpicklingError as error:
-        if is_zipfile(path) or "Unsupported" in str(error):
+        if is_zipfile(path) or " GLOBAL " in str(error):
             raise CheckpointError(
                 f"{path}: refused, because it holds more than tensors and plain values; nothing of it was run"
             ) from error
