@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch_geometric.data import HeteroData
 
 from panoptag_pyg.events import EventBlock, EventFileWriter
 from panoptag_pyg.events.block import lengths_to_offsets
@@ -39,6 +41,40 @@ def write_events(path: Path, block: EventBlock, processes: Sequence[str] = ("ttb
     with EventFileWriter(path, processes, **options) as writer:  # type: ignore[arg-type]
         writer.write(block)
     return path
+
+
+def events_of(block: EventBlock) -> list[dict]:
+    """Each event as plain lists, by a loop: the reference for every way of cutting a block."""
+    events = []
+    for e in range(block.num_events):
+        pfos = slice(block.pfo_offsets[e], block.pfo_offsets[e + 1])
+        jets = range(block.jet_offsets[e], block.jet_offsets[e + 1])
+        events.append(
+            {
+                "event": {name: values[e].item() for name, values in block.event.items()},
+                "pfo": {name: values[pfos].tolist() for name, values in block.pfo.items()},
+                "jet": {name: values[jets.start : jets.stop].tolist() for name, values in block.jet.items()},
+                "constituents": [
+                    block.constituents[block.constituent_offsets[j] : block.constituent_offsets[j + 1]].tolist()
+                    for j in jets
+                ],
+            }
+        )
+    return events
+
+
+def assert_same_graphs(a: HeteroData, b: HeteroData) -> None:
+    """Same stores, same fields, same dtypes, same values."""
+    assert a.node_types == b.node_types
+    assert a.edge_types == b.edge_types
+    for store_a, store_b in zip(a.stores, b.stores, strict=True):
+        assert set(store_a.keys()) == set(store_b.keys())
+        for name, value in store_a.items():
+            if isinstance(value, torch.Tensor):
+                assert value.dtype == store_b[name].dtype, name
+                assert torch.equal(value, store_b[name]), name
+            else:
+                assert value == store_b[name], name
 
 
 def _columns(rng: np.random.Generator, group: str, count: int) -> dict[str, np.ndarray]:
