@@ -1,8 +1,7 @@
 """Ragged attention in plain torch: one event after the other on a CPU, padded once on a GPU.
 
 A loop over events with torch's own fused attention beats segment softmax and nested tensors several-fold on a
-CPU. It runs inside one autograd function that writes into the results' slices: no graph of slices and
-concatenations, one node instead of several per event.
+CPU. It runs inside one autograd function: one node of the graph instead of several per event.
 """
 
 from __future__ import annotations
@@ -28,46 +27,46 @@ def event_by_event(
     max_k: int | None = None,
 ) -> Tensor:
     """See :func:`panoptag_pyg.ops.ragged_attention`."""
-    return _EventByEvent.apply(q, k, v, None if q_ptr is None else q_ptr.tolist(), k_ptr.tolist())
+    q_lengths = None if q_ptr is None else q_ptr.diff().tolist()
+    return _EventByEvent.apply(q, k, v, q_lengths, k_ptr.diff().tolist())
 
 
-def _heads_first(x: Tensor) -> Tensor:
-    return x.transpose(0, 1).unsqueeze(0)
+def _heads_first(x: Tensor, lengths: list[int]) -> tuple[Tensor, ...]:
+    """[N, H, d] → one view [1, H, n, d] per event."""
+    return x.transpose(0, 1).unsqueeze(0).split(lengths, dim=2)
 
 
-def _slices(q: Tensor, q_bounds: list[int] | None, k_bounds: list[int]) -> list[tuple[slice, slice, slice]]:
-    """Of every event: rows of the result, of the queries, of the keys."""
-    events = []
-    for b in range(len(k_bounds) - 1):
-        keys = slice(k_bounds[b], k_bounds[b + 1])
-        if q_bounds is None:
-            events.append((slice(b * len(q), (b + 1) * len(q)), slice(0, len(q)), keys))
-        else:
-            rows = slice(q_bounds[b], q_bounds[b + 1])
-            events.append((rows, rows, keys))
-    return events
+def _joined(parts: list[Tensor], like: Tensor) -> Tensor:
+    """[1, H, n, d] of every event → [N, H, d]."""
+    if not parts:
+        return like.new_empty(0, *like.shape[1:])
+    return torch.cat([part.transpose(1, 2) for part in parts], dim=1)[0]
+
+
+def _zeros(part: Tensor) -> Tensor:
+    # In the memory layout that torch's attention gives.
+    return part.new_zeros(1, part.size(2), part.size(1), part.size(3)).transpose(1, 2)
 
 
 class _EventByEvent(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, q_bounds: list[int] | None, k_bounds: list[int]
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, q_lengths: list[int] | None, k_lengths: list[int]
     ) -> Tensor:
-        num_rows = (len(k_bounds) - 1) * len(q) if q_bounds is None else len(q)
-        out = q.new_empty(num_rows, *q.shape[1:])
-        heads, keys, values = _heads_first(q), _heads_first(k), _heads_first(v)
-        ctx.events, log_sums = [], []
-        for rows, own, key in _slices(q, q_bounds, k_bounds):
-            if rows.start == rows.stop:
+        shared = q_lengths is None
+        queries = _heads_first(q, [len(q)]) * len(k_lengths) if shared else _heads_first(q, q_lengths)
+        results, log_sums = [], []
+        events = zip(queries, _heads_first(k, k_lengths), _heads_first(v, k_lengths), strict=True)
+        for query, key, value in events:
+            if query.size(2) == 0 or key.size(2) == 0:
+                results.append(_zeros(query))
+                log_sums.append(query.new_empty(0))
                 continue
-            if key.start == key.stop:
-                out[rows] = 0
-                continue
-            y, log_sum = _flash(heads[:, :, own], keys[:, :, key], values[:, :, key])
-            out[rows] = y[0].transpose(0, 1)
-            ctx.events.append((rows, own, key))
+            result, log_sum = _flash(query, key, value)
+            results.append(result)
             log_sums.append(log_sum)
-        ctx.shared = q_bounds is None
+        out = _joined(results, q)
+        ctx.shared, ctx.q_lengths, ctx.k_lengths = shared, q_lengths, k_lengths
         ctx.save_for_backward(q, k, v, out, *log_sums)
         return out
 
@@ -75,28 +74,32 @@ class _EventByEvent(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, out, *log_sums = ctx.saved_tensors
-        # Keys of events without queries, and queries without keys, get no gradient.
-        grad_q, grad_k, grad_v = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        heads, keys, values, results = (_heads_first(t) for t in (q, k, v, out))
-        grads = _heads_first(grad_out.contiguous())
-        for (rows, own, key), log_sum in zip(ctx.events, log_sums, strict=True):
-            g_q, g_k, g_v = _flash_backward(
-                grads[:, :, rows],
-                heads[:, :, own],
-                keys[:, :, key],
-                values[:, :, key],
-                results[:, :, rows],
-                log_sum,
-                0.0,
-                False,
-            )
-            if ctx.shared:
-                grad_q += g_q[0].transpose(0, 1)
+        num_events = len(ctx.k_lengths)
+        rows = [len(q)] * num_events if ctx.shared else ctx.q_lengths
+        queries = _heads_first(q, [len(q)]) * num_events if ctx.shared else _heads_first(q, rows)
+        grads_q, grads_k, grads_v = [], [], []
+        for query, key, value, result, grad, log_sum in zip(
+            queries,
+            _heads_first(k, ctx.k_lengths),
+            _heads_first(v, ctx.k_lengths),
+            _heads_first(out, rows),
+            _heads_first(grad_out.contiguous(), rows),
+            log_sums,
+            strict=True,
+        ):
+            if query.size(2) == 0 or key.size(2) == 0:
+                grad_q, grad_k, grad_v = _zeros(query), _zeros(key), _zeros(value)
             else:
-                grad_q[own] = g_q[0].transpose(0, 1)
-            grad_k[key] = g_k[0].transpose(0, 1)
-            grad_v[key] = g_v[0].transpose(0, 1)
-        return grad_q, grad_k, grad_v, None, None
+                grad_q, grad_k, grad_v = _flash_backward(
+                    grad, query, key, value, result, log_sum, 0.0, False
+                )
+            grads_q.append(grad_q)
+            grads_k.append(grad_k)
+            grads_v.append(grad_v)
+        total_q = _joined(grads_q, q)
+        if ctx.shared:
+            total_q = total_q.view(num_events, *q.shape).sum(0)
+        return total_q, _joined(grads_k, k), _joined(grads_v, v), None, None
 
 
 def padded(

@@ -3,7 +3,7 @@ r"""EdgeConv in plain torch: first layer factored over points, the others in chu
 With :math:`W_1 = [A, B]`, the first layer :math:`A (x_j - x_i) + B x_i = A x_j + (B - A) x_i` costs two products
 over P points instead of one over P·k edges. The rest runs over a few hundred points at a time, so that no
 tensor of all edges ever exists: freshly mapped pages and trips to memory cost more than the arithmetic. The
-backward pass computes each chunk again.
+backward pass computes each chunk again, up to its last product, whose winners the forward pass marked.
 """
 
 from __future__ import annotations
@@ -57,7 +57,11 @@ class _EdgeLayers(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, neighbour: Tensor, centre: Tensor, table: Tensor, *parameters: Tensor) -> Tensor:
-        out = neighbour.new_empty(len(table), parameters[-1].numel())
+        k, width = table.size(1), parameters[-1].numel()
+        out = neighbour.new_empty(len(table), width)
+        training = any(ctx.needs_input_grad)
+        # One byte per edge and channel, against computing the last and widest product again.
+        largest = torch.empty(len(table) if training else 0, k, width, dtype=torch.bool, device=out.device)
         for start, stop in _chunks(table, neighbour.size(1)):
             h = _first_layer(neighbour, centre[start:stop], table[start:stop])
             for i in range(0, len(parameters), 4):
@@ -65,15 +69,18 @@ class _EdgeLayers(torch.autograd.Function):
                 h = F.layer_norm(h, (h.size(1),), norm_weight, norm_bias, NORM_EPS)
                 h = torch.ops.aten.gelu_(h)
                 h = torch.mm(h, weight.t()) if i + 4 == len(parameters) else torch.addmm(bias, h, weight.t())
-            torch.amax(h.view(stop - start, table.size(1), -1), 1, out=out[start:stop])
+            h = h.view(stop - start, k, width)
+            torch.amax(h, 1, out=out[start:stop])
+            if training:
+                torch.eq(h, out[start:stop].unsqueeze(1), out=largest[start:stop])
         out += parameters[-1]  # the last bias passes through the maximum
-        ctx.save_for_backward(neighbour, centre, table, *parameters)
+        ctx.save_for_backward(neighbour, centre, table, largest, *parameters)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
-        neighbour, centre, table, *parameters = ctx.saved_tensors
+        neighbour, centre, table, largest, *parameters = ctx.saved_tensors
         grad_out = grad_out.contiguous()
         grad_neighbour, grad_centre = torch.zeros_like(neighbour), torch.empty_like(centre)
         grads = [torch.zeros_like(p) for p in parameters]
@@ -90,8 +97,9 @@ class _EdgeLayers(torch.autograd.Function):
                 )
                 active = F.gelu(normed)
                 saved.append((h, mean, rstd, normed, active))
-                h = torch.mm(active, weight.t()) if i + 4 == len(parameters) else F.linear(active, weight, bias)
-            grad = _grad_of_maximum(h.view(stop - start, k, -1), grad_out[start:stop]).view(h.shape)
+                if i + 4 < len(parameters):
+                    h = torch.addmm(bias, active, weight.t())
+            grad = _grad_of_maximum(largest[start:stop], grad_out[start:stop]).flatten(0, 1)
             for i in range(len(parameters) - 4, -1, -4):
                 norm_weight, norm_bias, weight, _ = parameters[i : i + 4]
                 h, mean, rstd, normed, active = saved.pop()
@@ -110,8 +118,7 @@ class _EdgeLayers(torch.autograd.Function):
         return grad_neighbour, grad_centre, None, *grads
 
 
-def _grad_of_maximum(h: Tensor, grad: Tensor) -> Tensor:
+def _grad_of_maximum(largest: Tensor, grad: Tensor) -> Tensor:
     """Gradient to the largest of each column's k entries, shared equally among equals (as ``amax`` does)."""
-    largest = (h == h.amax(1, keepdim=True)).to(h.dtype)
-    share = grad / largest.sum(1)
-    return largest.mul_(share.unsqueeze(1))
+    share = largest.to(grad.dtype)
+    return share.mul_((grad / share.sum(1)).unsqueeze(1))
