@@ -89,7 +89,7 @@ class TaggerModule(pl.LightningModule):
             {name: torch.tensor(value, dtype=torch.float64) for name, value in self.epoch_metrics.items()}, logger=False
         )
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         train = self.recipe.train
         optimizer = torch.optim.AdamW(
             self.parameters(),
