@@ -86,7 +86,8 @@ class TaggerData(pl.LightningDataModule):
     def normalisation_sample(self) -> tuple[Tensor, Tensor]:
         """Raw features of some training events' PFOs and jets, drawn with the split's seed.
 
-        **Shapes**: [P, 14] and [J, 4].
+        Shapes:
+            [P, 14] and [J, 4].
         """
         rng = np.random.default_rng((self.section.split_seed, 1))
         number = min(self.section.normalisation_events, len(self.training))
