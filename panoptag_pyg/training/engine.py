@@ -52,10 +52,12 @@ class Run:
     Attributes:
         folder: the run folder.
         summary: what its ``summary.json`` holds.
+        main_process: whether this process wrote it; false in the other processes of a distributed run.
     """
 
     folder: Path
     summary: dict[str, Any]
+    main_process: bool = True
 
 
 def train(
@@ -100,7 +102,7 @@ def train(
         model,
         task,
         recipe,
-        datamodule.num_steps(recipe.train.max_epochs),
+        lambda: datamodule.num_steps(recipe.train.max_epochs),  # asked for when the number of ranks is known
         {"training": len(datamodule.training), "validation": len(datamodule.validation)},
     )
     if last is not None:
@@ -127,7 +129,7 @@ def train(
             raise TrainingInterrupted(f"stopped; epochs kept in {output}: {summary['epochs']}") from stop
         _finish(summary, "finished", trainer, checkpoints, start)
     save_summary(output, summary)
-    return Run(output, summary)
+    return Run(output, summary, is_main_process())
 
 
 def fit_normalisation(model: nn.Module, data: TaggerData) -> None:
