@@ -242,7 +242,7 @@ class Truth(Card):
 
     min_pt: NonNegative = 5.0
     max_delta_r: Positive = 0.3
-    particle_max_abs_eta: Positive = 6.0
+    eta_margin: NonNegative = 1.5
 
 
 class Setup(Card):

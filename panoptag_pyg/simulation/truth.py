@@ -50,7 +50,9 @@ def heavy_ancestry(events: GeneratedEvents, weak: np.ndarray) -> np.ndarray:
     return ancestry
 
 
-def match_truth_jets(particles: Particles, jets: ClusteredJets, card: DetectorCard) -> tuple[np.ndarray, np.ndarray]:
+def match_truth_jets(
+    particles: Particles, jets: ClusteredJets, card: DetectorCard, max_abs_eta: float
+) -> tuple[np.ndarray, np.ndarray]:
     """pT and mass of the nearest jet of stable particles, 0 where there is none near.
 
     Stable particles are those the generator leaves undecayed, muons too, neutrinos not.
@@ -59,13 +61,14 @@ def match_truth_jets(particles: Particles, jets: ClusteredJets, card: DetectorCa
         particles: stable particles, without neutrinos.
         jets: J reconstructed jets.
         card: jet algorithm, and the bounds of ``[truth]``.
+        max_abs_eta: up to where there are reconstructed jets; particles further out than the card's ``eta_margin``
+            beyond it are left out, which only saves time.
 
     Returns:
         pT and mass in GeV, each [J].
     """
     transverse = np.hypot(particles.px, particles.py)
-    # Beyond the detector no jet is matched; leaving those particles out only saves time.
-    central = np.abs(particles.pz) < transverse * np.sinh(card.truth.particle_max_abs_eta)
+    central = np.abs(particles.pz) < transverse * np.sinh(max_abs_eta + card.truth.eta_margin)
     counts = np.bincount(particles.event[central], minlength=particles.num_events)
     truth = cluster(
         *(values[central] for values in (particles.px, particles.py, particles.pz, particles.e)),
