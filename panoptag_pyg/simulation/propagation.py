@@ -44,8 +44,8 @@ def propagate(particles: Particles, card: Propagation) -> Propagated:
     """Move particles from their production vertex to the cylinder's surface.
 
     Neutral particles fly straight. Charged ones follow a helix of signed radius r[m] = pT / (0.2998 q B) around
-    (xc, yc) = (x + r sinφ, y − r cosφ). With Rc = hypot(xc, yc) and s = sign r, the direction at the closest approach is
-    φd = atan2(s·xc, −s·yc), and
+    (xc, yc) = (x + r sinφ, y − r cosφ). With Rc = hypot(xc, yc) and s = sign r, the direction at the closest approach
+    is φd = atan2(s·xc, −s·yc), and
 
     .. math:: d_0 = s (R_c - |r|), \\quad d_z = z + (p_z / p_T) \\, r \\, \\mathrm{wrap}(φ - φ_d).
 

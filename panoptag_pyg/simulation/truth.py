@@ -70,9 +70,13 @@ def match_truth_jets(
     transverse = np.hypot(particles.px, particles.py)
     central = np.abs(particles.pz) < transverse * np.sinh(max_abs_eta + card.truth.eta_margin)
     counts = np.bincount(particles.event[central], minlength=particles.num_events)
+    px, py, pz, energy = (values[central] for values in (particles.px, particles.py, particles.pz, particles.e))
     truth = cluster(
-        *(values[central] for values in (particles.px, particles.py, particles.pz, particles.e)),
-        offsets=np.concatenate([[0], np.cumsum(counts)]),
+        px,
+        py,
+        pz,
+        energy,
+        np.concatenate([[0], np.cumsum(counts)]),
         algorithm=card.jets.algorithm,
         radius=card.jets.radius,
         min_pt=card.truth.min_pt,
