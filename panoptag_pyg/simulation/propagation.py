@@ -92,16 +92,15 @@ def propagate(particles: Particles, card: Propagation) -> Propagated:
     phi[c] = direction
 
     # A particle that turns in the transverse plane for ever (pz = 0) leaves nowhere.
-    end_z = z + slope * path
     transverse = np.hypot(end_x, end_y)
     keep = np.isfinite(path) & (transverse > 0)
     if not keep.all():
-        rows, end_x, end_y, end_z, transverse, pt, slope, phi, d0, dz = (
-            values[keep] for values in (rows, end_x, end_y, end_z, transverse, pt, slope, phi, d0, dz)
+        rows, end_x, end_y, z, path, transverse, pt, slope, phi, d0, dz = (
+            values[keep] for values in (rows, end_x, end_y, z, path, transverse, pt, slope, phi, d0, dz)
         )
     return Propagated(
         rows=rows,
-        outer_eta=np.arcsinh(end_z / transverse),
+        outer_eta=np.arcsinh((z + slope * path) / transverse),
         outer_phi=np.arctan2(end_y, end_x),
         pt=pt,
         eta=np.arcsinh(slope),

@@ -18,7 +18,7 @@ from panoptag_pyg.simulation.pipeline import EVENTS_PER_BLOCK, SimulationConfig
 from panoptag_pyg.simulation.workers import simulate_blocks
 
 #: HDF5 compresses a whole chunk for every write that touches it: few large writes take a third of the time.
-_BLOCKS_PER_WRITE = 5
+BLOCKS_PER_WRITE = 5
 _SOFTWARE = ("panoptag-pyg", "pythia8mc", "fastjet", "numpy", "h5py")
 
 
@@ -118,7 +118,7 @@ def simulate(
         waiting: list[EventBlock] = []
         for block in simulate_blocks(config, num_events, workers):
             waiting.append(block)
-            if len(waiting) == _BLOCKS_PER_WRITE:
+            if len(waiting) == BLOCKS_PER_WRITE:
                 writer.write(EventBlock.concatenate(waiting))
                 waiting.clear()
             advance(block.num_events)
