@@ -20,7 +20,7 @@ import numpy as np
 from panoptag_pyg.events import EventBlock, EventFileWriter
 from panoptag_pyg.simulation import DetectorCard, ProcessCard
 from panoptag_pyg.simulation.cards import shipped
-from panoptag_pyg.simulation.particles import GeneratedEvents
+from panoptag_pyg.simulation.particles import GeneratedEvents, is_decay_product
 from panoptag_pyg.simulation.pipeline import EVENTS_PER_BLOCK, BlockSimulator, SimulationConfig
 from panoptag_pyg.simulation.pythia import Pythia
 from panoptag_pyg.simulation.simulate import BLOCKS_PER_WRITE, software_versions
@@ -100,7 +100,7 @@ def measure_vertices(num_events: int) -> dict[str, float]:
 def lifetime_vertices(events: GeneratedEvents) -> np.ndarray:
     """Production vertices [3, N] from the decay chains: that of the mother plus its flight p/m·τ."""
     vertex = np.zeros((3, len(events.pdg)))
-    mother, is_decay = events.mother_row, events.is_decay_product
+    mother, is_decay = events.mother_rows(np.arange(len(events.pdg))), is_decay_product(events.status)
     depth = np.zeros(len(mother), dtype=np.int64)
     ancestor, rows = mother.copy(), np.flatnonzero(is_decay)
     while len(rows):

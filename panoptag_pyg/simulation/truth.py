@@ -8,7 +8,7 @@ from panoptag_pyg.events.schema import HeavyAncestry
 from panoptag_pyg.simulation.detector_card import DetectorCard
 from panoptag_pyg.simulation.jets import ClusteredJets, cluster
 from panoptag_pyg.simulation.matching import pairs_within
-from panoptag_pyg.simulation.particles import GeneratedEvents, Particles
+from panoptag_pyg.simulation.particles import GeneratedEvents, Particles, is_decay_product
 from panoptag_pyg.simulation.pdg import open_heavy_flavour
 
 
@@ -21,8 +21,9 @@ def weakly_decaying(events: GeneratedEvents) -> np.ndarray:
     Shapes: [N] int8, values of :class:`~panoptag_pyg.events.schema.HeavyAncestry`.
     """
     flavour = open_heavy_flavour(events.pdg)
-    heavy = np.flatnonzero((flavour > 0) & events.is_decay_product)
-    mother = events.mother[heavy] + events.offsets[np.searchsorted(events.offsets, heavy, side="right") - 1]
+    heavy = np.flatnonzero(flavour)
+    heavy = heavy[is_decay_product(events.status[heavy])]
+    mother = events.mother_rows(heavy)
     same = flavour[mother] == flavour[heavy]
     result = flavour.copy()
     result[mother[same]] = HeavyAncestry.NONE
@@ -38,15 +39,16 @@ def heavy_ancestry(events: GeneratedEvents, weak: np.ndarray) -> np.ndarray:
 
     Shapes: [N] int8; entries that are no decay products have 0.
     """
-    is_decay = events.is_decay_product
     ancestry = np.zeros(len(weak), dtype=np.int8)
-    rows = np.flatnonzero(is_decay)
-    mother_row = events.mother_row
-    ancestor = mother_row[rows]
+    rows = np.flatnonzero(is_decay_product(events.status))
+    ancestor = events.mother_rows(rows)
+    mother_of = np.full(len(weak), -1, dtype=np.int64)
+    mother_of[rows] = ancestor
     while len(rows):
         ancestry[rows] = np.maximum(ancestry[rows], weak[ancestor])
-        go_on = is_decay[ancestor] & (ancestry[rows] < HeavyAncestry.B)
-        rows, ancestor = rows[go_on], mother_row[ancestor[go_on]]
+        higher = mother_of[ancestor]
+        go_on = (higher >= 0) & (ancestry[rows] < HeavyAncestry.B)
+        rows, ancestor = rows[go_on], higher[go_on]
     return ancestry
 
 
