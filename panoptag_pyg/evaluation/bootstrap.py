@@ -1,7 +1,8 @@
-"""Statistical uncertainties of figures of merit: jets of one event are correlated, so whole events are redrawn."""
+"""Statistical uncertainties: jets of one event are correlated, so whole events are redrawn."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
@@ -39,8 +40,9 @@ class Measurement:
 class EventBootstrap:
     r"""Redraw events with replacement, by giving each a Poisson weight of mean 1.
 
-    In replica :math:`r` all jets of event :math:`e` get the same factor :math:`k_{re} \sim \mathrm{Poisson}(1)`,
-    so correlations between jets of one event (shared PFOs, shared weight) are kept. Quantities computed with the
+    In replica :math:`r` all jets of event :math:`e` get the same factor :math:`k_{re} \sim
+    \mathrm{Poisson}(1)`, so correlations between jets of one event (shared PFOs, shared weight) are kept.
+    Quantities computed with the
     same object see the same replicas: ratios of two taggers keep their correlation.
 
     Args:
@@ -100,17 +102,14 @@ def interval(replicas: np.ndarray, axis: int = 0) -> tuple[np.ndarray, np.ndarra
     if values.size == 0 or np.isnan(values).all():
         shape = np.delete(values.shape, axis)
         return np.full(shape, np.nan), np.full(shape, np.nan)
-    with np.errstate(all="ignore"):
-        import warnings
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # a column that is NaN in every replica stays NaN
-            low, high = np.nanpercentile(values, [tail, 100 - tail], axis=axis)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a column that is NaN in every replica stays NaN
+        low, high = np.nanpercentile(values, [tail, 100 - tail], axis=axis)
     return low, high
 
 
 def measured(value: float, replicas: np.ndarray) -> Measurement:
-    """``value`` with the interval of its bootstrap ``replicas`` (without one where every replica is undefined)."""
+    """``value`` with the interval of its bootstrap ``replicas``; no interval where all are undefined."""
     low, high = interval(replicas)
     return Measurement(
         float(value),
@@ -142,7 +141,7 @@ def binomial_interval(passed: float, total: float, probability: float = INTERVAL
 
 
 def binomial_upper(passed: float, total: float, confidence: float = LIMIT) -> float:
-    """One-sided Clopper–Pearson upper limit of an efficiency; about ``3 / total`` at 95 % when none passes."""
+    """One-sided Clopper–Pearson upper limit of an efficiency; ``3 / total`` at 95 % when none passes."""
     from scipy.stats import beta
 
     if total <= 0 or passed >= total:

@@ -1,4 +1,4 @@
-"""Figures of merit of flavour tagging: rejection at an efficiency, AUC, accuracy, with their uncertainties."""
+"""Figures of merit of flavour tagging, with uncertainties: rejection at an efficiency, AUC, accuracy."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ from panoptag_pyg.evaluation.bootstrap import (
     measured,
 )
 
-#: Fewer (effective) passing background jets than this: binomial interval and limit instead of the bootstrap alone.
+#: Fewer (effective) passing background jets than this: binomial interval and limit instead of the bootstrap
+#: alone.
 FEW = 10
 
 
 def discriminant(logits: np.ndarray, signal: int, background: int = 0) -> np.ndarray:
     r"""One number per jet that is large for ``signal``: :math:`\log p_s - \log p_b`, taken from the logits.
 
-    :math:`p_s/(p_s+p_b)` and :math:`p_s/p_b` rise monotonically with it, so all three give the same rejections; the
-    difference of logits does not saturate where float32 probabilities round to 0 or 1 and whole tails would tie.
+    :math:`p_s/(p_s+p_b)` and :math:`p_s/p_b` rise monotonically with it, so all three give the same
+    rejections; the difference of logits does not saturate where float32 probabilities round to 0 or 1 and
+    whole tails would tie.
 
     Args:
         logits: raw output of the tagger. **Shape** ``[J, C]``.
@@ -48,7 +50,8 @@ class Rejection(Measurement):
         threshold: smallest accepted value of the discriminant.
         signal: number of signal jets.
         background: number of background jets.
-        background_passed: number of background jets accepted. Fewer than 10: don't quote the value without the limit.
+        background_passed: number of background jets accepted. Fewer than 10: don't quote the value without
+            the limit.
         limit: 95 % confidence lower limit of the rejection, where hardly any background jet passes.
     """
 
@@ -82,7 +85,7 @@ class RejectionCurve:
         raise KeyError(f"the curve was not computed at efficiency {efficiency}")
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Columns for plotting: ``efficiency``, ``value``, ``low``, ``high`` (NaN: none), ``background_passed``."""
+        """Columns: ``efficiency``, ``value``, ``low``, ``high`` (NaN: none), ``background_passed``."""
 
         def column(name: str) -> np.ndarray:
             return np.array(
@@ -95,7 +98,8 @@ class RejectionCurve:
         }
 
     def ratio(self, other: RejectionCurve) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """This rejection over another's at the same efficiencies, with the paired bootstrap's 68.3 % interval.
+        """This rejection over another's at the same efficiencies, with the 68.3 % interval of shared
+        replicas.
 
         Shapes: ``(ratio, low, high)``, each ``[len(points)]``; NaN where undefined.
         """
@@ -117,20 +121,23 @@ def rejection_curve(
 ) -> RejectionCurve:
     r"""Background rejection :math:`1/\mathrm{FPR}` at given signal efficiencies (true positive rates).
 
-    The cut is the largest score :math:`t` for which :math:`\mathrm{TPR}(s \ge t) \ge X`; jets with equal scores pass
-    or fail together, so the efficiency reached is never below the one asked for.
-    The interval is that of the event bootstrap, which redraws signal (moving the cut) and background together. Where fewer
-    than 10 (effective) background jets pass it is widened to the Clopper–Pearson interval, and a 95 % lower limit is
-    given; if none passes there is no value, the limit alone.
+    The cut is the largest score :math:`t` for which :math:`\mathrm{TPR}(s \ge t) \ge X`; jets with equal
+    scores pass or fail together, so the efficiency reached is never below the one asked for.
+    The interval is that of the event bootstrap, which redraws signal (moving the cut) and background
+    together. Where fewer than 10 (effective) background jets pass it is widened to the Clopper–Pearson
+    interval, and a 95 % lower limit (the weaker of Clopper–Pearson's and the bootstrap's) is given; if none
+    passes there is no value, the limit alone.
 
     Args:
         scores: discriminant, larger for signal. **Shape** ``[J]``.
         is_signal: mask of signal jets. **Shape** ``[J]``.
         is_background: mask of background jets. **Shape** ``[J]``; jets in neither mask play no role.
         efficiencies: signal efficiencies, each in (0, 1].
-        weight: weight of each jet. Negative ones are summed with their sign; the cut is then the first, from above,
-            at which the summed signal reaches X; a negative background sum gives no value. Default: all 1.
-        bootstrap: redraws events for the uncertainties. Default: none, then only binomial intervals are given.
+        weight: weight of each jet. Negative ones are summed with their sign; the cut is then the first, from
+            above, at which the summed signal reaches X; a negative background sum gives no value. Default:
+            all 1.
+        bootstrap: redraws events for the uncertainties. Default: none, then only binomial intervals are
+            given.
         names: names of signal and background for the reason of a missing value.
 
     Raises:
@@ -156,7 +163,9 @@ def rejection_curve(
         empty = np.full((bootstrap.replicas if bootstrap else 0, len(targets)), np.nan)
         return RejectionCurve(
             tuple(
-                Rejection(None, missing=missing, target=float(x), signal=num_signal, background=num_background)
+                Rejection(
+                    None, missing=missing, target=float(x), signal=num_signal, background=num_background
+                )
                 for x in targets
             ),
             empty,
@@ -175,6 +184,7 @@ def rejection_curve(
         ]
         replicas = np.concatenate(pieces)
     low, high = interval(replicas)
+    top = np.nanquantile(replicas, LIMIT, axis=0) if len(replicas) else np.zeros(len(targets))
 
     points = []
     for i, target in enumerate(targets):
@@ -183,7 +193,7 @@ def rejection_curve(
         points.append(
             _rejection(
                 float(fpr[0, i]),
-                (float(low[i]), float(high[i])),
+                (float(low[i]), float(high[i]), float(top[i])),
                 weight[passing],
                 event,
                 effective_count(weight[ranking.background], np.arange(num_background)),
@@ -199,23 +209,29 @@ def rejection_curve(
 
 
 def _rejection(
-    fpr: float, bounds: tuple[float, float], passing_weight: np.ndarray, event: np.ndarray, total: float, **facts
+    fpr: float,
+    bounds: tuple[float, float, float],
+    passing_weight: np.ndarray,
+    event: np.ndarray,
+    total: float,
+    **facts,
 ) -> Rejection:
     """One point from its false positive rate and the bootstrap's bounds on that."""
+    low, high, top = bounds
     if len(passing_weight) == 0:
-        return Rejection(None, missing="no background jet passes", limit=1 / binomial_upper(0, total), **facts)
+        limit = 1 / np.fmax(binomial_upper(0, total), top)
+        return Rejection(None, missing="no background jet passes", limit=float(limit), **facts)
     if fpr <= 0:
         reason = f"the weights of the {len(passing_weight)} passing background jets sum to {passing_weight.sum():.3g}"
         return Rejection(None, missing=reason, **facts)
     passed = effective_count(passing_weight, event)
-    low, high = bounds
     limit = None
     if passed < FEW or np.isnan(low):
         total = max(passed / fpr, passed)
         binomial = binomial_interval(passed, total)
         low, high = (np.fmin(low, binomial[0]), np.fmax(high, binomial[1]))
     if passed < FEW:
-        limit = 1 / binomial_upper(passed, total, LIMIT)
+        limit = float(1 / np.fmax(binomial_upper(passed, total), top))
     return Rejection(1 / fpr, 1 / float(high), 1 / float(low) if low > 0 else None, limit=limit, **facts)
 
 
@@ -233,7 +249,9 @@ class _Ranking:
         self.signal = signal[np.argsort(-scores[signal], kind="stable")]
         self.background = background[np.argsort(-scores[background], kind="stable")]
         values = scores[self.signal]
-        self._last = np.flatnonzero(np.append(values[1:] != values[:-1], True)) if len(values) else np.empty(0, int)
+        self._last = (
+            np.flatnonzero(np.append(values[1:] != values[:-1], True)) if len(values) else np.empty(0, int)
+        )
         self.thresholds = values[self._last]
         rising = scores[self.background][::-1]
         self.passing = len(rising) - np.searchsorted(rising, self.thresholds, side="left")
@@ -243,11 +261,13 @@ class _Ranking:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Cut, true and false positive rate at each target, for n sets of weights at once.
 
-        Shapes: weights ``[n, S]`` and ``[n, B]`` in the order of ``signal`` and ``background``; returns ``[n, X]`` each.
+        Shapes: weights ``[n, S]`` and ``[n, B]`` in the order of ``signal`` and ``background``; returns ``[n,
+            X]`` each.
         """
         accepted = np.cumsum(signal_weight, axis=1)[:, self._last]
         total = accepted[:, -1:]
-        reached = np.maximum.accumulate(accepted, axis=1)  # negative weights: the first time that the sum gets there
+        # with negative weights the sum may fall again: the cut is where it first gets there
+        reached = np.maximum.accumulate(accepted, axis=1)
         wanted = targets * total * (1 - 1e-12)  # 0.8 * 5 must not ask for 4.0000000000000001
         cut = np.stack([np.searchsorted(row, want) for row, want in zip(reached, wanted, strict=True)])
         cut = np.minimum(cut, len(self._last) - 1)
@@ -265,7 +285,10 @@ def accuracy(
     weight: np.ndarray | None = None,
     bootstrap: EventBootstrap | None = None,
 ) -> Measurement:
-    """Share of jets whose most probable class is the true one. **Shapes**: logits ``[J, C]``, the rest ``[J]``."""
+    """Share of jets whose most probable class is the true one.
+
+    Shapes: logits ``[J, C]``, the rest ``[J]``.
+    """
     flavour = np.asarray(flavour)
     weight = np.ones(len(flavour)) if weight is None else np.asarray(weight, np.float64)
     if len(flavour) == 0:
@@ -295,8 +318,8 @@ def auc(
     r"""One-vs-rest AUC, averaged over classes by their share of the jets.
 
     Equals ``sklearn.metrics.roc_auc_score(y, p, average="weighted", multi_class="ovr")``:
-    :math:`\sum_c \pi_c\,P(p_c(\text{jet of } c) > p_c(\text{other jet}))`, ties counting one half. Weights may be
-    negative (scikit-learn's curve refuses some of these): the pair sum is taken with their sign.
+    :math:`\sum_c \pi_c\,P(p_c(\text{jet of } c) > p_c(\text{other jet}))`, ties counting one half. Weights
+    may be negative (scikit-learn's curve refuses some of these): the pair sum is taken with their sign.
 
     Shapes: probabilities ``[J, C]``, the rest ``[J]``.
     """
@@ -309,7 +332,9 @@ def auc(
         if not members.any():
             return Measurement(None, missing=f"no {name} jets")
         if weight[members].sum() <= 0:
-            return Measurement(None, missing=f"the weights of all {name} jets sum to {weight[members].sum():.3g}")
+            return Measurement(
+                None, missing=f"the weights of all {name} jets sum to {weight[members].sum():.3g}"
+            )
     orders = [np.argsort(probabilities[:, index], kind="stable") for index in range(len(class_names))]
 
     def weighted(weights: np.ndarray) -> np.ndarray:
@@ -330,7 +355,7 @@ def auc(
 
 
 def _area(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """AUC and summed positive weight for each of n sets of weights; ``scores`` rising. **Shape** weights ``[n, J]``."""
+    """AUC and summed positive weight for n sets of weights ``[n, J]``; ``scores`` are rising."""
     starts = np.flatnonzero(np.append(True, scores[1:] != scores[:-1]))
     signal = np.add.reduceat(weights * positive, starts, axis=1)
     background = np.add.reduceat(weights * ~positive, starts, axis=1)
@@ -343,7 +368,7 @@ def _area(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> tupl
 def confusion_matrix(
     logits: np.ndarray, flavour: np.ndarray, weight: np.ndarray | None = None, num_classes: int = 3
 ) -> np.ndarray:
-    """Share of each true class (rows) that is predicted as each class (columns); NaN for a class without jets.
+    """Share of each true class (rows) predicted as each class (columns); NaN for a class without jets.
 
     Shapes: logits ``[J, C]``, the rest ``[J]``; returns ``[C, C]``, rows summing to 1.
     """
@@ -362,7 +387,8 @@ def calibration(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Predicted against observed share of a class, in equal bins of the predicted probability.
 
-    Shapes: inputs ``[J]``; returns ``(mean predicted, observed share, number of jets)``, each ``[bins]``, NaN where empty.
+    Shapes: inputs ``[J]``; returns ``(mean predicted, observed share, number of jets)``, each ``[bins]``, NaN
+        where empty.
     """
     weight = np.ones(len(probability)) if weight is None else np.asarray(weight, np.float64)
     index = np.clip((np.asarray(probability) * bins).astype(int), 0, bins - 1)

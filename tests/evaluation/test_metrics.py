@@ -1,4 +1,4 @@
-"""Figures of merit against scikit-learn and closed forms, and their uncertainties against repeated experiments."""
+"""Figures of merit against scikit-learn and closed forms; uncertainties against repeated experiments."""
 
 from __future__ import annotations
 
@@ -139,12 +139,14 @@ def test_uncertainty_knows_that_jets_of_an_event_are_correlated():
     assert (a.value, a.low, a.high) == pytest.approx((b.value, b.low, b.high))
     for figure, arguments in ((accuracy, logits), (auc, softmax(logits, axis=1))):
         a = figure(arguments, flavour, bootstrap=EventBootstrap(event))
-        b = figure(np.repeat(arguments, 4, 0), np.repeat(flavour, 4), bootstrap=EventBootstrap(np.repeat(event, 4)))
+        b = figure(
+            np.repeat(arguments, 4, 0), np.repeat(flavour, 4), bootstrap=EventBootstrap(np.repeat(event, 4))
+        )
         assert (a.value, a.low, a.high) == pytest.approx((b.value, b.low, b.high))
 
 
 def experiment(generator, num_events, shift):
-    """Events of 2 signal and 4 background jets whose scores share a common part: correlated within the event."""
+    """Events of 2 signal and 4 background jets whose scores share a common part: correlated."""
     common = generator.normal(0, 0.7, (num_events, 1))
     own = generator.normal(0, np.sqrt(1 - 0.49), (num_events, 6))
     scores = (common + own + shift * (np.arange(6) < 2)).ravel()
@@ -166,7 +168,8 @@ def test_intervals_cover_the_truth(shift, num_events):
         if point.limit is not None:
             limits += 1
             limits_right += point.limit <= exact
-    assert 0.58 < covered / repeats < (0.78 if num_events == 300 else 0.99)  # few counts: conservative, never short
+    # few counts: conservative, never short
+    assert 0.58 < covered / repeats < (0.78 if num_events == 300 else 0.99)
     if shift > 3:
         assert limits > repeats / 2
         assert limits_right / limits > 0.91
@@ -175,7 +178,9 @@ def test_intervals_cover_the_truth(shift, num_events):
 def test_no_background_passes_gives_a_limit_instead_of_infinity():
     scores = np.concatenate([np.arange(100, 200), np.arange(0, 60)]).astype(float)
     is_signal = np.arange(160) < 100
-    point = rejection_curve(scores, is_signal, ~is_signal, [0.5], bootstrap=EventBootstrap(np.arange(160))).at(0.5)
+    point = rejection_curve(
+        scores, is_signal, ~is_signal, [0.5], bootstrap=EventBootstrap(np.arange(160))
+    ).at(0.5)
     assert point.value is None
     assert point.missing == "no background jet passes"
     assert point.limit == pytest.approx(1 / (1 - 0.05 ** (1 / 60)))  # exact binomial: (1 - p)^60 = 5 %
@@ -187,17 +192,22 @@ def test_tiny_samples_give_reasons_not_crashes(num_jets):
     logits = np.zeros((num_jets, 3))
     flavour = np.arange(num_jets)
     bootstrap = EventBootstrap(np.arange(num_jets))
-    b = rejection_curve(logits[:, 0], flavour == 2, flavour == 0, [0.5], bootstrap=bootstrap, names=("b", "light"))
+    b = rejection_curve(
+        logits[:, 0], flavour == 2, flavour == 0, [0.5], bootstrap=bootstrap, names=("b", "light")
+    )
     assert b.at(0.5).missing == "no b jets"
     assert b.false_positive_rate.shape == (200, 1)
-    assert auc(logits, flavour, bootstrap=bootstrap).missing == {0: "no jets", 1: "no c jets", 2: "no b jets"}[num_jets]
+    assert (
+        auc(logits, flavour, bootstrap=bootstrap).missing
+        == {0: "no jets", 1: "no c jets", 2: "no b jets"}[num_jets]
+    )
     assert (accuracy(logits, flavour, bootstrap=bootstrap).missing == "no jets") == (num_jets == 0)
     assert our_confusion_matrix(logits, flavour).shape == (3, 3)
 
 
 def test_negative_weights_are_summed_with_their_sign():
     """A jet and its copy with the opposite weight cancel; a negative background sum gives no value."""
-    logits, flavour, event, generator = jets(3)
+    logits, flavour, _, generator = jets(3)
     weight = generator.exponential(1, len(flavour))
     extra = generator.integers(0, len(flavour), 100)
     scores = discriminant(logits, 2)
@@ -212,9 +222,13 @@ def test_negative_weights_are_summed_with_their_sign():
     assert auc(np.concatenate([p, p[extra], p[extra]]), labels, weights).value == pytest.approx(
         auc(p, flavour, weight).value
     )
-    negative = rejection_curve([3.0, 2, 1, 0], [1, 0, 1, 0] == np.ones(4), np.array([0, 1, 0, 1]) == 1, [1.0], [1, -1, 1, 3])
+    negative = rejection_curve(
+        [3.0, 2, 1, 0], [True, False, True, False], [False, True, False, True], [1.0], [1, -1, 1, 3]
+    )
     assert "sum to -1" in negative.at(1.0).missing
-    assert "sum to -2" in rejection_curve([1.0, 0], [True, False], [False, True], [0.5], [1, -2]).at(0.5).missing
+    assert (
+        "sum to -2" in rejection_curve([1.0, 0], [True, False], [False, True], [0.5], [1, -2]).at(0.5).missing
+    )
 
 
 def test_bootstrap_is_seeded_and_independent_of_memory_chunks(monkeypatch):
