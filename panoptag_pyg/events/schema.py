@@ -9,6 +9,8 @@ import numpy as np
 
 FORMAT_NAME = "panoptag-events"
 FORMAT_VERSION = 1
+#: Root attributes that the writer sets itself.
+RESERVED_ATTRIBUTES = ("format", "version", "complete", "processes")
 
 
 class ParticleClass(IntEnum):

@@ -1,0 +1,141 @@
+"""From columns to graphs: one event as ``HeteroData``, many as the batch that PyG would make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric.data import Batch, HeteroData
+
+from panoptag_pyg.events.block import EventBlock, lengths_to_offsets
+from panoptag_pyg.events.features import jet_features, pfo_features
+
+#: The edge type that joins each jet query with the PFOs it may attend to.
+ATTENDS = ("jet", "attends", "pfo")
+
+
+def attention_edges(
+    jet_pos: Tensor, pfo_pos: Tensor, jet_ptr: Tensor, pfo_ptr: Tensor, max_delta_r: float | None = None
+) -> Tensor:
+    """Jet→PFO pairs within each event: all of them, or those with ΔR = √(Δη² + Δφ²) < ``max_delta_r``; Δφ wrapped.
+
+    Args:
+        jet_pos: (η, φ) of the jets.
+        pfo_pos: (η, φ) of the PFOs.
+        jet_ptr: first jet of each event.
+        pfo_ptr: first PFO of each event.
+        max_delta_r: ``None`` (default) keeps all pairs.
+
+    Shapes:
+        jet_pos [J, 2], pfo_pos [P, 2], jet_ptr [B+1], pfo_ptr [B+1]; returns int64 [2, E], jets in row 0, PFOs in
+        row 1, sorted by jet, then PFO.
+    """
+    num_pfos = pfo_ptr.diff()
+    jet_event = torch.repeat_interleave(torch.arange(len(num_pfos), device=jet_ptr.device), jet_ptr.diff())
+    per_jet = num_pfos[jet_event]
+    jet = torch.repeat_interleave(torch.arange(len(per_jet), device=jet_ptr.device), per_jet)
+    first_edge = per_jet.cumsum(0) - per_jet
+    pfo = torch.arange(len(jet), device=jet_ptr.device) + (pfo_ptr[jet_event] - first_edge)[jet]
+    if max_delta_r is not None:
+        delta = jet_pos[jet] - pfo_pos[pfo]
+        delta_phi = torch.remainder(delta[:, 1] + torch.pi, 2 * torch.pi) - torch.pi
+        near = torch.hypot(delta[:, 0], delta_phi) < max_delta_r
+        jet, pfo = jet[near], pfo[near]
+    return torch.stack([jet, pfo])
+
+
+def block_to_batch(block: EventBlock, edges: str | float | None = None) -> HeteroData:
+    """The batch of a block's events, built straight from its columns.
+
+    Equal, field by field, to ``Batch.from_data_list`` of the single events; ``to_data_list()`` works on it.
+    ``batch["pfo"].max_length`` and ``batch["jet"].max_length`` hold the longest event as Python ints, so that no kernel
+    has to ask the device.
+
+    Args:
+        block: the events.
+        edges: ``None`` (default) for no edges, ``"all"`` for all jet→PFO pairs of an event, a number for those within
+            that ΔR.
+
+    Shapes:
+        ``batch["pfo"]``: x [P, 14], pos [P, 2], batch [P], ptr [B+1]; ``batch["jet"]``: x [J, 4], pos [J, 2], y [J],
+        batch [J], ptr [B+1]; ``batch.process``, ``batch.weight``, ``batch.event_id`` [B].
+    """
+    batch = Batch(_base_cls=HeteroData)
+    slices: dict = {}
+    increments: dict = {}
+    _fill_events(batch, block)
+    for name in ("process", "weight", "event_id"):
+        slices[name] = torch.arange(block.num_events + 1)
+        increments[name] = torch.zeros(block.num_events, dtype=torch.int64)
+    for group, offsets in (("pfo", block.pfo_offsets), ("jet", block.jet_offsets)):
+        _fill_nodes(batch, group, block)
+        store = batch[group]
+        lengths = np.diff(offsets)
+        ptr = torch.from_numpy(np.ascontiguousarray(offsets))
+        fields = list(store.keys())
+        slices[group] = dict.fromkeys(fields, ptr)
+        increments[group] = dict.fromkeys(fields, torch.zeros(block.num_events, dtype=torch.int64))
+        store.batch = torch.from_numpy(np.repeat(np.arange(block.num_events), lengths))
+        store.ptr = ptr.clone()
+        store.max_length = int(lengths.max(initial=0))
+    if edges is not None:
+        _fill_edges(batch, edges)
+        per_event = np.bincount(batch["jet"].batch[batch[ATTENDS].edge_index[0]].numpy(), minlength=block.num_events)
+        slices[ATTENDS] = {"edge_index": torch.from_numpy(lengths_to_offsets(per_event))}
+        first = torch.stack([batch["jet"].ptr[:-1], batch["pfo"].ptr[:-1]], dim=1).unsqueeze(-1)
+        increments[ATTENDS] = {"edge_index": first}
+    batch._num_graphs = block.num_events
+    batch._slice_dict = slices
+    batch._inc_dict = increments
+    return batch
+
+
+def block_to_event(block: EventBlock, edges: str | float | None = None) -> HeteroData:
+    """The single event of ``block`` as a graph; both node types are there, also when empty."""
+    event = HeteroData()
+    _fill_events(event, block)
+    _fill_nodes(event, "pfo", block)
+    _fill_nodes(event, "jet", block)
+    if edges is not None:
+        _fill_edges(event, edges)
+    return event
+
+
+def collate_events(events: Sequence[HeteroData]) -> HeteroData:
+    """``Batch.from_data_list``, with the longest event's length beside: for events made or changed one by one."""
+    batch = Batch.from_data_list(list(events))
+    for group in ("pfo", "jet"):
+        batch[group].max_length = max((int(event[group].num_nodes) for event in events), default=0)
+    return batch
+
+
+def _fill_events(data: HeteroData, block: EventBlock) -> None:
+    data.process = torch.from_numpy(block.event["process"].astype(np.int64))
+    data.weight = torch.from_numpy(block.event["weight"].astype(np.float32))
+    data.event_id = torch.from_numpy(block.event["id"].astype(np.int64))
+
+
+def _fill_nodes(data: HeteroData, group: str, block: EventBlock) -> None:
+    if group == "pfo":
+        x = torch.from_numpy(pfo_features(block.pfo))
+        data["pfo"].x, data["pfo"].pos = x, x[:, :2].clone()
+    else:
+        x = torch.from_numpy(jet_features(block.jet))
+        data["jet"].x, data["jet"].pos = x, x[:, 1:3].clone()
+        data["jet"].y = torch.from_numpy(block.jet["flavour"].astype(np.int64))
+
+
+def _fill_edges(data: HeteroData, edges: str | float) -> None:
+    if isinstance(edges, str) and edges != "all":
+        raise ValueError(f"edges must be None, 'all' or a ΔR, not {edges!r}")
+    jet, pfo = data["jet"], data["pfo"]
+    whole = [torch.tensor([0, len(store.x)]) for store in (jet, pfo)]
+    data[ATTENDS].edge_index = attention_edges(
+        jet.pos,
+        pfo.pos,
+        jet.get("ptr", whole[0]),
+        pfo.get("ptr", whole[1]),
+        None if isinstance(edges, str) else float(edges),
+    )

@@ -1,0 +1,163 @@
+"""``EventDataset``: one file, several, a folder or a glob, as a PyG-style dataset of events."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from torch.utils.data import Dataset
+from torch_geometric.data import HeteroData
+
+from panoptag_pyg.errors import EventFileError
+from panoptag_pyg.events.batching import block_to_batch, block_to_event
+from panoptag_pyg.events.block import EventBlock
+from panoptag_pyg.events.file import EventFile
+from panoptag_pyg.events.schema import FLAVOUR_NAMES
+
+PathLike = str | os.PathLike[str]
+
+#: Runs of events with at most this many others between them are read in one go: cheaper than another seek per column.
+MAX_GAP = 64
+
+
+def find_files(paths: PathLike | Sequence[PathLike]) -> list[Path]:
+    """The event files meant by a file, a folder (its ``*.h5``), a glob, or a list of these; sorted within each.
+
+    Raises:
+        EventFileError: if one of them names nothing.
+    """
+    if isinstance(paths, (str, os.PathLike)):
+        paths = [paths]
+    files: list[Path] = []
+    for path in paths:
+        if os.path.isdir(path):
+            found = sorted(Path(path).glob("*.h5"))
+            problem = "has no *.h5 file; make one with panoptag simulate"
+        elif os.path.exists(path) or not glob.has_magic(str(path)):
+            found = [Path(path)]  # EventFile says what is wrong with it
+        else:
+            found = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
+            problem = "matches no file"
+        if not found:
+            raise EventFileError(f"{path} {problem}")
+        files += found
+    if not files:
+        raise EventFileError("no event file was named; give a file, a folder or a glob")
+    return files
+
+
+class EventDataset(Dataset):
+    """Events of one or many files, in file order; nothing is read before it is asked for.
+
+    ``dataset[i]`` is a :class:`~torch_geometric.data.HeteroData` with the node types ``"pfo"`` and ``"jet"``;
+    ``dataset[a:b]`` and :meth:`select` are views that share the files.
+
+    Args:
+        paths: a file, several, a folder (its ``*.h5``), or a glob.
+        max_pfos: keep each event's leading PFOs in pT. Default ``None``: all.
+        max_jets: keep each event's leading jets in pT. Default ``None``: all.
+        edges: jet→PFO edges: ``None`` (default) for none, ``"all"``, or a ΔR.
+
+    Raises:
+        EventFileError: naming the file that is missing, damaged or of another kind.
+    """
+
+    def __init__(
+        self,
+        paths: PathLike | Sequence[PathLike],
+        max_pfos: int | None = None,
+        max_jets: int | None = None,
+        edges: str | float | None = None,
+    ) -> None:
+        self.files = [EventFile(path) for path in find_files(paths)]
+        self.max_pfos = max_pfos
+        self.max_jets = max_jets
+        self.edges = edges
+        #: Names of all files' processes; ``batch.process`` counts through them.
+        self.processes: list[str] = list(dict.fromkeys(name for file in self.files for name in file.processes))
+        self._process_index = [
+            np.array([self.processes.index(name) for name in file.processes], dtype=np.int16) for file in self.files
+        ]
+        self._first = np.concatenate(([0], np.cumsum([file.num_events for file in self.files])))
+        self._indices: np.ndarray | None = None  # of a view: the events of the files that it shows
+
+    def __len__(self) -> int:
+        return int(self._first[-1]) if self._indices is None else len(self._indices)
+
+    def __repr__(self) -> str:
+        return f"EventDataset(events={len(self)}, files={len(self.files)}, processes={self.processes})"
+
+    def __getitem__(self, index: int | slice | Sequence[int] | np.ndarray) -> HeteroData | EventDataset:
+        if not isinstance(index, (int, np.integer)):
+            return self.select(index)
+        if not -len(self) <= index < len(self):
+            raise IndexError(
+                f"event {index} is out of range, the dataset has {len(self)} events (0 to {len(self) - 1})"
+            )
+        return block_to_event(self.read_block([int(index) % len(self)]), self.edges)
+
+    def __iter__(self) -> Iterator[HeteroData]:
+        return (self[i] for i in range(len(self)))  # type: ignore[misc]
+
+    def select(self, indices: slice | Sequence[int] | np.ndarray) -> EventDataset:
+        """A view of the events ``indices`` (a slice, numbers or a mask), in that order."""
+        view = object.__new__(type(self))
+        view.__dict__.update(self.__dict__)
+        everything = np.arange(len(self)) if self._indices is None else self._indices
+        view._indices = everything[indices if isinstance(indices, slice) else np.asarray(indices)]
+        return view
+
+    def get_batch(self, indices: Sequence[int] | np.ndarray) -> HeteroData:
+        """The events ``indices`` as one batch, straight from the columns."""
+        return block_to_batch(self.read_block(indices), self.edges)
+
+    def read_block(self, indices: Sequence[int] | np.ndarray | None = None) -> EventBlock:
+        """The physical columns of the events ``indices`` (default: all), in that order.
+
+        ``event/process`` counts through :attr:`processes`; ``max_pfos`` and ``max_jets`` are applied.
+        """
+        chosen = np.arange(len(self)) if indices is None else np.asarray(indices, dtype=np.int64)
+        if self._indices is not None:
+            chosen = self._indices[chosen]
+        if len(chosen) == 0:
+            return EventBlock.empty()
+        wanted, place = np.unique(chosen, return_inverse=True)
+        file_of = np.searchsorted(self._first, wanted, side="right") - 1
+        blocks = []
+        for number in np.unique(file_of):
+            block = _read_near(self.files[number], wanted[file_of == number] - self._first[number])
+            block.event["process"] = self._process_index[number][block.event["process"]]
+            blocks.append(block)
+        return EventBlock.concatenate(blocks).select(place).leading(self.max_pfos, self.max_jets)
+
+    def num_pfos(self) -> np.ndarray:
+        """PFOs of each event (after ``max_pfos``), int64 [len]; reads nothing."""
+        return self._counts("pfo_offsets", self.max_pfos)
+
+    def num_jets(self) -> np.ndarray:
+        """Jets of each event (after ``max_jets``), int64 [len]; reads nothing."""
+        return self._counts("jet_offsets", self.max_jets)
+
+    def _counts(self, offsets: str, limit: int | None) -> np.ndarray:
+        counts = np.concatenate([np.diff(getattr(file, offsets)) for file in self.files])
+        counts = counts if self._indices is None else counts[self._indices]
+        return counts if limit is None else np.minimum(counts, limit)
+
+    def class_counts(self) -> np.ndarray:
+        """Jets of each flavour (light, c, b), int64 [3]; jets of unknown flavour don't count."""
+        counts = np.zeros(len(FLAVOUR_NAMES), dtype=np.int64)
+        for start in range(0, len(self), 4096):
+            flavour = self.read_block(np.arange(start, min(start + 4096, len(self)))).jet["flavour"]
+            counts += np.bincount(flavour[flavour >= 0], minlength=len(counts))
+        return counts
+
+
+def _read_near(file: EventFile, wanted: np.ndarray) -> EventBlock:
+    """Events ``wanted`` (ascending) of ``file``; what lies between near ones is read along and dropped."""
+    pieces = []
+    for run in np.split(wanted, np.flatnonzero(np.diff(wanted) > MAX_GAP) + 1):
+        pieces.append(file.read(int(run[0]), int(run[-1]) + 1).select(run - run[0]))
+    return EventBlock.concatenate(pieces)

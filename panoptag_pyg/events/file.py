@@ -1,0 +1,237 @@
+"""``EventFile``: ragged events in HDF5, read by slice or by list."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from panoptag_pyg.errors import EventFileError
+from panoptag_pyg.events.block import EventBlock, check_offsets
+from panoptag_pyg.events.schema import (
+    COLUMNS,
+    CONSTITUENTS,
+    FORMAT_NAME,
+    FORMAT_VERSION,
+    GROUPS,
+    OFFSETS,
+    RESERVED_ATTRIBUTES,
+)
+
+
+class EventFile:
+    """Read an event file by slice or by list of events; opened lazily, once per process.
+
+    Args:
+        path: the file.
+
+    Raises:
+        EventFileError: if it is missing, empty, cut short, not HDF5, of another format or version, or if a column is
+            missing or of the wrong length.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._handle: h5py.File | None = None
+        self._process_id = -1
+        self._check_header()
+        self.attributes: dict[str, Any] = {
+            name: _decode(value) for name, value in self._file.attrs.items() if name not in RESERVED_ATTRIBUTES
+        }
+        self.processes: list[str] = json.loads(self._file.attrs["processes"])
+        self.pfo_offsets: np.ndarray = self._file["pfo/offsets"][:]
+        self.jet_offsets: np.ndarray = self._file["jet/offsets"][:]
+        self._check_lengths()
+
+    @property
+    def num_events(self) -> int:
+        """Events in the file."""
+        return len(self.pfo_offsets) - 1
+
+    @property
+    def num_pfos(self) -> int:
+        """PFOs of all events."""
+        return int(self.pfo_offsets[-1])
+
+    @property
+    def num_jets(self) -> int:
+        """Jets of all events."""
+        return int(self.jet_offsets[-1])
+
+    def __len__(self) -> int:
+        return self.num_events
+
+    def __repr__(self) -> str:
+        return f"EventFile({str(self.path)!r}, events={self.num_events}, pfos={self.num_pfos}, jets={self.num_jets})"
+
+    def read(self, start: int = 0, stop: int | None = None) -> EventBlock:
+        """Events ``start`` to ``stop`` (exclusive; default: all), validated.
+
+        Raises:
+            EventFileError: naming the event and column of the first value that no event can have.
+        """
+        start, stop, _ = slice(start, stop).indices(self.num_events)
+        stop = max(start, stop)
+        pfo = slice(int(self.pfo_offsets[start]), int(self.pfo_offsets[stop]))
+        jet = slice(int(self.jet_offsets[start]), int(self.jet_offsets[stop]))
+        rows = {"event": slice(start, stop), "pfo": pfo, "jet": jet}
+        try:
+            groups: dict[str, dict[str, np.ndarray]] = {group: {} for group in GROUPS}
+            for column in COLUMNS:
+                groups[column.group][column.name] = self._read_column(column, rows[column.group])
+            constituent_offsets = self._file["jet/constituent_offsets"][jet.start : jet.stop + 1]
+            entries = self._file[CONSTITUENTS]
+            check_offsets(
+                constituent_offsets - constituent_offsets[0],
+                jet.stop - jet.start,
+                int(constituent_offsets[-1] - constituent_offsets[0]),
+                f"{self.path}: jet/constituent_offsets",
+            )
+            constituents = entries[int(constituent_offsets[0]) : int(constituent_offsets[-1])]
+        except (OSError, RuntimeError) as error:
+            raise EventFileError(
+                f"{self.path}: events {start} to {stop} can't be read; the file is damaged: copy or simulate it again"
+            ) from error
+        block = EventBlock(
+            **groups,
+            pfo_offsets=self.pfo_offsets[start : stop + 1] - self.pfo_offsets[start],
+            jet_offsets=self.jet_offsets[start : stop + 1] - self.jet_offsets[start],
+            constituent_offsets=constituent_offsets - constituent_offsets[0],
+            constituents=constituents,
+        )
+        block.validate(source=str(self.path), first_event=start)
+        if block.num_events and block.event["process"].max() >= len(self.processes):
+            bad = int(np.argmax(block.event["process"]))
+            raise EventFileError(
+                f"{self.path}: event {start + bad}: event/process is {block.event['process'][bad]}, expected less than "
+                f"{len(self.processes)} (the file names {self.processes}); write the file again"
+            )
+        return block
+
+    def read_events(self, indices: Sequence[int] | np.ndarray) -> EventBlock:
+        """The events ``indices``, in that order; runs of neighbours are read in one go."""
+        indices = np.asarray(indices, dtype=np.int64)
+        if len(indices) == 0:
+            return self.read(0, 0)
+        wanted, place = np.unique(indices, return_inverse=True)
+        if wanted[0] < 0 or wanted[-1] >= self.num_events:
+            bad = wanted[0] if wanted[0] < 0 else wanted[-1]
+            raise IndexError(f"{self.path}: event {bad} is out of range, expected 0 to {self.num_events - 1}")
+        runs = np.split(wanted, np.flatnonzero(np.diff(wanted) != 1) + 1)
+        block = EventBlock.concatenate([self.read(int(run[0]), int(run[-1]) + 1) for run in runs])
+        return block.select(place)
+
+    def blocks(self, size: int = 1000) -> Iterator[EventBlock]:
+        """All events, ``size`` at a time."""
+        for start in range(0, self.num_events, size):
+            yield self.read(start, start + size)
+
+    def check(self) -> None:
+        """Read and validate every value of every column.
+
+        Raises:
+            EventFileError: naming the first thing that is wrong.
+        """
+        for _ in self.blocks():
+            pass
+
+    def close(self) -> None:
+        """Close the file; reading opens it again."""
+        if self._handle is not None:
+            self._handle.close()
+            self._handle = None
+
+    def __enter__(self) -> EventFile:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_handle": None, "_process_id": -1}
+
+    @property
+    def _file(self) -> h5py.File:
+        # An HDF5 handle must not cross a fork: each loader worker opens its own.
+        if self._handle is None or self._process_id != os.getpid():
+            self._handle = self._open()
+            self._process_id = os.getpid()
+        return self._handle
+
+    def _open(self) -> h5py.File:
+        try:
+            return h5py.File(self.path, "r")
+        except FileNotFoundError as error:
+            raise EventFileError(f"{self.path}: no such file; make one with panoptag simulate") from error
+        except OSError as error:
+            if not self.path.is_file():
+                problem = "is not a file"
+            elif self.path.stat().st_size == 0:
+                problem = "is empty"
+            elif "truncated" in str(error):
+                problem = "is cut short: copy or simulate it again"
+            elif not h5py.is_hdf5(self.path):
+                problem = "is not an HDF5 file; event files are made by panoptag simulate"
+            else:
+                problem = f"can't be opened ({error})"
+            raise EventFileError(f"{self.path} {problem}") from error
+
+    def _check_header(self) -> None:
+        attributes = self._file.attrs
+        if attributes.get("format") != FORMAT_NAME:
+            raise EventFileError(
+                f"{self.path} is an HDF5 file of another kind (its attribute 'format' is "
+                f"{attributes.get('format')!r}, expected {FORMAT_NAME!r}); make event files with panoptag simulate"
+            )
+        version = int(attributes.get("version", -1))
+        if version != FORMAT_VERSION:
+            raise EventFileError(
+                f"{self.path} has format version {version}, this panoptag-pyg reads version {FORMAT_VERSION}; "
+                "simulate it again, or install the release that wrote it"
+            )
+        if not attributes.get("complete", 0):
+            raise EventFileError(f"{self.path} was not written to its end: simulate it again")
+        missing = [c.path for c in COLUMNS if not c.truth and c.path not in self._file]
+        missing += [offsets.path for offsets in OFFSETS if offsets.path not in self._file]
+        missing += [] if CONSTITUENTS in self._file else [CONSTITUENTS]
+        if missing:
+            raise EventFileError(f"{self.path}: column {missing[0]} is missing; write the file again with it")
+
+    def _check_lengths(self) -> None:
+        num_events = len(self._file["event/id"])
+        counts = {"event": num_events, "pfo": len(self._file["pfo/pt"]), "jet": len(self._file["jet/pt"])}
+        check_offsets(self.pfo_offsets, num_events, counts["pfo"], f"{self.path}: pfo/offsets")
+        check_offsets(self.jet_offsets, num_events, counts["jet"], f"{self.path}: jet/offsets")
+        for column in COLUMNS:
+            if column.path in self._file and len(self._file[column.path]) != counts[column.group]:
+                raise EventFileError(
+                    f"{self.path}: column {column.path} has {len(self._file[column.path])} entries, "
+                    f"expected {counts[column.group]}; write the file again"
+                )
+        offsets = self._file["jet/constituent_offsets"]
+        if len(offsets) != counts["jet"] + 1 or offsets[-1] != len(self._file[CONSTITUENTS]):
+            raise EventFileError(
+                f"{self.path}: jet/constituent_offsets has {len(offsets)} entries and ends at {offsets[-1]}, expected "
+                f"{counts['jet'] + 1} ending at {len(self._file[CONSTITUENTS])}; write the file again"
+            )
+
+    def _read_column(self, column: Any, rows: slice) -> np.ndarray:
+        if column.path not in self._file:  # truth that this file doesn't know
+            return np.full(rows.stop - rows.start, column.default, dtype=column.dtype)
+        return self._file[column.path][rows].astype(column.dtype, copy=False)
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, bytes):
+        value = value.decode()
+    if isinstance(value, str) and (value[:1] in ("[", "{", '"') or value in ("true", "false", "null")):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value.item() if isinstance(value, np.generic) else value

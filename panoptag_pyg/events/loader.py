@@ -1,0 +1,130 @@
+"""``EventLoader``: batches of events straight from the files' columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+from torch.utils.data import DataLoader, Dataset
+from torch_geometric.data import HeteroData
+
+from panoptag_pyg.events.batching import block_to_batch
+from panoptag_pyg.events.dataset import EventDataset
+from panoptag_pyg.events.sampling import plan_epoch
+
+
+class EventLoader:
+    """Iterate over a dataset's batches; no stage pads, none builds an object per event.
+
+    A window of about 4,096 events is read in contiguous pieces and its batches are cut from it. The order depends on
+    ``seed`` and the epoch (:meth:`set_epoch`) only: workers change nothing but the speed.
+
+    Args:
+        dataset: the events.
+        batch_size: events per batch. Default 64, if ``max_pfos_per_batch`` isn't given.
+        max_pfos_per_batch: PFOs per batch at most, in place of ``batch_size``: even memory where event sizes spread. An
+            event with more is a batch by itself.
+        shuffle: new order each epoch. Default ``False``.
+        seed: of the order. Default 0.
+        num_workers: processes that read ahead. Default 0.
+        pin_memory: copy batches into pinned memory, for a GPU. Default ``False``.
+        drop_last: leave out a last batch that isn't full. Default ``False``.
+        rank: this process in a distributed run. Default 0.
+        world_size: processes of the run; all get the same number of batches, no event twice. Default 1.
+
+    Shapes:
+        yields batches as :func:`panoptag_pyg.events.batching.block_to_batch` describes.
+    """
+
+    def __init__(
+        self,
+        dataset: EventDataset,
+        batch_size: int | None = None,
+        max_pfos_per_batch: int | None = None,
+        shuffle: bool = False,
+        seed: int = 0,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+        drop_last: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if batch_size is not None and max_pfos_per_batch is not None:
+            raise ValueError("give batch_size or max_pfos_per_batch, not both")
+        if batch_size is None and max_pfos_per_batch is None:
+            batch_size = 64
+        if (batch_size or max_pfos_per_batch or 0) < 1:
+            raise ValueError("batch_size and max_pfos_per_batch must be at least 1")
+        if drop_last and batch_size is None:
+            raise ValueError("drop_last needs batch_size")
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank must be 0 to {world_size - 1}, not {rank}")
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.max_pfos_per_batch = max_pfos_per_batch
+        self.shuffle = shuffle
+        self.seed = seed
+        self.num_workers = num_workers
+        self.pin_memory = pin_memory
+        self.drop_last = drop_last
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+        self._planned: tuple[int, list[list[np.ndarray]]] | None = None
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of epoch ``epoch``; the same on every rank."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Batches of the current epoch; under a PFO budget the number may differ a little between epochs."""
+        return sum(len(window) for window in self._plan())
+
+    def __iter__(self) -> Iterator[HeteroData]:
+        windows = _Windows(self.dataset, self._plan())
+        workers = DataLoader(
+            windows,
+            batch_size=None,
+            num_workers=self.num_workers,
+            pin_memory=self.pin_memory,
+            # A window is thousands of events: one in the making per worker is enough.
+            prefetch_factor=1 if self.num_workers else None,
+        )
+        for window in workers:
+            yield from window
+
+    def _plan(self) -> list[list[np.ndarray]]:
+        if self._planned is None or self._planned[0] != self.epoch:
+            plan = plan_epoch(
+                self.dataset.num_pfos(),
+                batch_size=self.batch_size,
+                max_pfos_per_batch=self.max_pfos_per_batch,
+                shuffle=self.shuffle,
+                seed=self.seed,
+                epoch=self.epoch,
+                rank=self.rank,
+                world_size=self.world_size,
+                drop_last=self.drop_last,
+            )
+            self._planned = (self.epoch, plan)
+        return self._planned[1]
+
+
+class _Windows(Dataset):
+    """Each item is one window: read together, cut into its batches."""
+
+    def __init__(self, dataset: EventDataset, plan: list[list[np.ndarray]]) -> None:
+        self.dataset = dataset
+        self.plan = plan
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __getitem__(self, number: int) -> list[HeteroData]:
+        batches = self.plan[number]
+        block = self.dataset.read_block(np.concatenate(batches))
+        bounds = np.cumsum([0, *map(len, batches)])
+        return [
+            block_to_batch(block.select(np.arange(start, stop)), self.dataset.edges) for start, stop in pairwise(bounds)
+        ]

@@ -1,0 +1,196 @@
+"""``EventFileWriter``: ragged events into HDF5 as a stream; a file is whole or isn't there."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from panoptag_pyg.errors import EventFileError
+from panoptag_pyg.events.block import EventBlock
+from panoptag_pyg.events.schema import (
+    COLUMNS,
+    CONSTITUENTS,
+    FORMAT_NAME,
+    FORMAT_VERSION,
+    OFFSETS,
+    RESERVED_ATTRIBUTES,
+)
+
+# 64k entries: a few hundred events' PFOs, so that a slice of events touches one or two chunks a column.
+CHUNK_ENTRIES = 65536
+
+
+def round_mantissa(values: np.ndarray, bits: int) -> np.ndarray:
+    """Round float32 ``values`` to ``bits`` bits of mantissa (half to even), so that they compress well.
+
+    The relative error is at most 2^−(bits + 1); zeros and signs stay. ``bits`` ≥ 23 changes nothing.
+    """
+    drop = 23 - bits
+    if drop <= 0 or values.dtype != np.float32:
+        return values
+    raw = np.ascontiguousarray(values).view(np.uint32)
+    half = np.uint32((1 << (drop - 1)) - 1) + ((raw >> np.uint32(drop)) & np.uint32(1))
+    rounded = ((raw + half) & ~np.uint32((1 << drop) - 1)).view(np.float32)
+    # Only the very largest floats would round to infinity.
+    return np.where(np.isfinite(rounded), rounded, values)
+
+
+class EventFileWriter:
+    """Append blocks of events to a new file; nothing stands under ``path`` until all is written.
+
+    Use it as a context manager. The file is made under a temporary name in the same folder and renamed when the
+    ``with`` block ends well; an error or Ctrl-C removes it. Memory is bounded by one block.
+
+    Args:
+        path: the file to make, usually ``*.h5``.
+        processes: names of the processes that ``event/process`` counts through.
+        attributes: provenance (seed, cards, versions, …); strings, numbers, or anything JSON can hold.
+        overwrite: replace an existing file. Default ``False``.
+        round_bits: bits of mantissa kept in float columns; ``None`` (default) is lossless.
+        compression_level: gzip level 0–9. Default 1.
+
+    Raises:
+        EventFileError: if ``path`` exists and ``overwrite`` is false, if its folder can't be written, if the disk is
+            full, or if a block holds values that no event can have.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        processes: Sequence[str],
+        attributes: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+        round_bits: int | None = None,
+        compression_level: int = 1,
+    ) -> None:
+        self.path = Path(path)
+        self.processes = list(processes)
+        self.round_bits = round_bits
+        self.num_events = 0
+        clash = set(attributes or {}) & set(RESERVED_ATTRIBUTES)
+        if clash:
+            raise ValueError(f"attributes {sorted(clash)} are written by EventFileWriter itself")
+        if self.path.exists() and not overwrite:
+            raise EventFileError(f"{self.path} exists; choose another name or overwrite it with --overwrite")
+        self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
+        self._file: h5py.File | None = None
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = h5py.File(self._temporary, "w")
+            self._create(compression_level, attributes or {})
+        except OSError as error:
+            self.abort()
+            raise _write_error(self.path, error) from error
+
+    def _create(self, compression_level: int, attributes: Mapping[str, Any]) -> None:
+        assert self._file is not None
+        options = {
+            "maxshape": (None,),
+            "shuffle": True,
+            "compression": "gzip",
+            "compression_opts": compression_level,
+        }
+        for column in COLUMNS:
+            dataset = self._file.create_dataset(
+                column.path, (0,), column.dtype, chunks=(_chunk(column.group),), **options
+            )
+            dataset.attrs["unit"] = column.unit
+            dataset.attrs["meaning"] = column.meaning
+        for offsets in OFFSETS:
+            self._file.create_dataset(offsets.path, (1,), "int64", chunks=(_chunk("event"),), **options)
+        self._file.create_dataset(CONSTITUENTS, (0,), "int32", chunks=(CHUNK_ENTRIES,), **options)
+        self._file.attrs["format"] = FORMAT_NAME
+        self._file.attrs["version"] = FORMAT_VERSION
+        self._file.attrs["processes"] = json.dumps(self.processes)
+        for name, value in attributes.items():
+            plain = isinstance(value, (str, int, float, np.integer, np.floating)) and not isinstance(value, bool)
+            self._file.attrs[name] = value if plain else json.dumps(value)
+
+    def write(self, block: EventBlock) -> None:
+        """Append the events of ``block``; it is validated first."""
+        if self._file is None:
+            raise ValueError("the writer is closed")
+        block.validate(source=f"{self.path} (being written)", first_event=self.num_events)
+        if block.num_events and block.event["process"].max() >= len(self.processes):
+            raise ValueError(f"event/process {block.event['process'].max()} is not in processes {self.processes}")
+        try:
+            for column in COLUMNS:
+                values = getattr(block, column.group)[column.name].astype(column.dtype, copy=False)
+                if self.round_bits is not None and column.is_float:
+                    values = round_mantissa(values, self.round_bits)
+                self._append(column.path, values)
+            for path, offsets in (
+                ("pfo/offsets", block.pfo_offsets),
+                ("jet/offsets", block.jet_offsets),
+                ("jet/constituent_offsets", block.constituent_offsets),
+            ):
+                self._append(path, offsets[1:] + self._file[path][-1])
+            self._append(CONSTITUENTS, block.constituents)
+        except OSError as error:
+            self.abort()
+            raise _write_error(self.path, error) from error
+        self.num_events += block.num_events
+
+    def _append(self, path: str, values: np.ndarray) -> None:
+        assert self._file is not None
+        dataset = self._file[path]
+        start = dataset.shape[0]
+        if len(values):
+            dataset.resize((start + len(values),))
+            dataset[start:] = values
+
+    def close(self) -> None:
+        """Finish the file and give it its name."""
+        if self._file is None:
+            return
+        try:
+            self._file.attrs["complete"] = 1
+            self._file.close()
+            self._file = None
+            os.replace(self._temporary, self.path)
+        except OSError as error:
+            self.abort()
+            raise _write_error(self.path, error) from error
+
+    def abort(self) -> None:
+        """Drop what was written."""
+        try:
+            if self._file is not None:
+                self._file.close()
+        except (OSError, RuntimeError):
+            pass  # a full disk fails again on closing; the temporary file goes either way
+        finally:
+            self._file = None
+            self._temporary.unlink(missing_ok=True)
+
+    def __enter__(self) -> EventFileWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+
+def _chunk(group: str) -> int:
+    return CHUNK_ENTRIES if group == "pfo" else CHUNK_ENTRIES // 8
+
+
+def _write_error(path: Path, error: OSError) -> EventFileError:
+    text = str(error)
+    if "No space left" in text or "errno = 28" in text or error.errno == 28:
+        reason = "the disk is full: free some space"
+    elif "File too large" in text or "errno = 27" in text:
+        reason = "the file grew beyond the limit for files here"
+    elif isinstance(error, PermissionError) or "Permission denied" in text:
+        reason = "its folder can't be written"
+    else:
+        reason = text.splitlines()[0]
+    return EventFileError(f"{path} could not be written: {reason}; nothing was left behind")
