@@ -88,14 +88,10 @@ class RejectionCurve:
         """Columns: ``efficiency``, ``value``, ``low``, ``high`` (NaN: none), ``background_passed``."""
 
         def column(name: str) -> np.ndarray:
-            return np.array(
-                [np.nan if getattr(p, name) is None else getattr(p, name) for p in self.points], float
-            )
+            return np.array([np.nan if getattr(p, name) is None else getattr(p, name) for p in self.points], float)
 
         names = {"efficiency": "target", "value": "value", "low": "low", "high": "high"}
-        return {key: column(name) for key, name in names.items()} | {
-            "background_passed": column("background_passed")
-        }
+        return {key: column(name) for key, name in names.items()} | {"background_passed": column("background_passed")}
 
     def ratio(self, other: RejectionCurve) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """This rejection over another's at the same efficiencies, with the 68.3 % interval of shared
@@ -163,9 +159,7 @@ def rejection_curve(
         empty = np.full((bootstrap.replicas if bootstrap else 0, len(targets)), np.nan)
         return RejectionCurve(
             tuple(
-                Rejection(
-                    None, missing=missing, target=float(x), signal=num_signal, background=num_background
-                )
+                Rejection(None, missing=missing, target=float(x), signal=num_signal, background=num_background)
                 for x in targets
             ),
             empty,
@@ -249,9 +243,7 @@ class _Ranking:
         self.signal = signal[np.argsort(-scores[signal], kind="stable")]
         self.background = background[np.argsort(-scores[background], kind="stable")]
         values = scores[self.signal]
-        self._last = (
-            np.flatnonzero(np.append(values[1:] != values[:-1], True)) if len(values) else np.empty(0, int)
-        )
+        self._last = np.flatnonzero(np.append(values[1:] != values[:-1], True)) if len(values) else np.empty(0, int)
         self.thresholds = values[self._last]
         rising = scores[self.background][::-1]
         self.passing = len(rising) - np.searchsorted(rising, self.thresholds, side="left")
@@ -332,9 +324,7 @@ def auc(
         if not members.any():
             return Measurement(None, missing=f"no {name} jets")
         if weight[members].sum() <= 0:
-            return Measurement(
-                None, missing=f"the weights of all {name} jets sum to {weight[members].sum():.3g}"
-            )
+            return Measurement(None, missing=f"the weights of all {name} jets sum to {weight[members].sum():.3g}")
     orders = [np.argsort(probabilities[:, index], kind="stable") for index in range(len(class_names))]
 
     def weighted(weights: np.ndarray) -> np.ndarray:
@@ -374,9 +364,7 @@ def confusion_matrix(
     """
     weight = np.ones(len(flavour)) if weight is None else np.asarray(weight, np.float64)
     predicted = np.argmax(logits, axis=1) if len(flavour) else np.empty(0, int)
-    cells = np.bincount(
-        np.asarray(flavour, int) * num_classes + predicted, weights=weight, minlength=num_classes**2
-    )
+    cells = np.bincount(np.asarray(flavour, int) * num_classes + predicted, weights=weight, minlength=num_classes**2)
     matrix = cells.reshape(num_classes, num_classes)
     with np.errstate(all="ignore"):
         return matrix / matrix.sum(axis=1, keepdims=True)

@@ -48,9 +48,7 @@ def atomic_output(path: str | os.PathLike[str], overwrite: bool = False) -> Iter
     except OSError as error:
         if isinstance(error, PanopTagError):
             raise
-        raise OutputError(
-            f"{path} could not be written: {_reason(error)}; nothing was left behind"
-        ) from error
+        raise OutputError(f"{path} could not be written: {_reason(error)}; nothing was left behind") from error
     finally:
         temporary.unlink(missing_ok=True)
 

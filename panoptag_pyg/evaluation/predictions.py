@@ -87,9 +87,7 @@ class Predictions:
         return len(self.logits)
 
     def __repr__(self) -> str:
-        return (
-            f"Predictions({len(self)} jets of {self.num_events} events, processes={list(self.process_names)})"
-        )
+        return f"Predictions({len(self)} jets of {self.num_events} events, processes={list(self.process_names)})"
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -177,9 +175,7 @@ class Predictions:
         except KeyError as error:
             raise PredictionsError(f"{path} lacks a column ({error.args[0]}); make it again") from error
         except OSError as error:
-            raise PredictionsError(
-                f"{path} is damaged or no HDF5 file; make it with panoptag predict"
-            ) from error
+            raise PredictionsError(f"{path} is damaged or no HDF5 file; make it with panoptag predict") from error
 
 
 def predict_jets(
@@ -210,8 +206,7 @@ def predict_jets(
     model = model.to(device).eval()
     loader = EventLoader(dataset, batch_size=batch_size, max_pfos_per_batch=max_pfos_per_batch)
     pieces: dict[str, list[np.ndarray]] = {
-        name: []
-        for name in ("logits", "x", "flavour", "event_index", "event_id", "jet_index", "process", "weight")
+        name: [] for name in ("logits", "x", "flavour", "event_index", "event_id", "jet_index", "process", "weight")
     }
     first = 0
     with progress(description, len(dataset)) as advance, torch.inference_mode():
@@ -223,8 +218,8 @@ def predict_jets(
                 if not np.isfinite(logits).all():
                     bad = event[np.flatnonzero(~np.isfinite(logits).all(axis=1))[0]]
                     raise PredictionsError(
-                        f"the model gives a score that is not finite in event {first + bad} of {_names(_paths(dataset))}; "
-                        "its training has probably diverged: look at metrics.csv and train with a lower learning rate"
+                        f"event {first + bad} of {_names(_paths(dataset))} gets a score that is not finite: "
+                        "the training has probably diverged; see metrics.csv and lower the learning rate"
                     )
                 pieces["logits"].append(logits)
                 pieces["x"].append(jets.x.cpu().numpy())
@@ -237,9 +232,7 @@ def predict_jets(
             advance(events)
     joined = {name: np.concatenate(arrays) if arrays else np.empty(0) for name, arrays in pieces.items()}
     x = joined.pop("x").reshape(-1, 4).astype(np.float32)
-    logits = (
-        joined.pop("logits").reshape(len(x), -1) if len(x) else np.empty((0, len(FLAVOUR_NAMES)), np.float32)
-    )
+    logits = joined.pop("logits").reshape(len(x), -1) if len(x) else np.empty((0, len(FLAVOUR_NAMES)), np.float32)
     types = {name: dtype for name, dtype, *_ in JET_COLUMNS}
     columns: dict[str, Any] = {name: values.astype(types[name]) for name, values in joined.items()}
     return Predictions(
@@ -259,9 +252,7 @@ def predict_jets(
 
 def file_of_events(dataset: EventDataset) -> np.ndarray:
     """Which of the dataset's files each of its events comes from, int32 ``[len(dataset)]``."""
-    file = np.repeat(np.arange(len(dataset.files)), [file.num_events for file in dataset.files]).astype(
-        np.int32
-    )
+    file = np.repeat(np.arange(len(dataset.files)), [file.num_events for file in dataset.files]).astype(np.int32)
     return file if dataset._indices is None else file[dataset._indices]
 
 

@@ -139,9 +139,7 @@ def test_uncertainty_knows_that_jets_of_an_event_are_correlated():
     assert (a.value, a.low, a.high) == pytest.approx((b.value, b.low, b.high))
     for figure, arguments in ((accuracy, logits), (auc, softmax(logits, axis=1))):
         a = figure(arguments, flavour, bootstrap=EventBootstrap(event))
-        b = figure(
-            np.repeat(arguments, 4, 0), np.repeat(flavour, 4), bootstrap=EventBootstrap(np.repeat(event, 4))
-        )
+        b = figure(np.repeat(arguments, 4, 0), np.repeat(flavour, 4), bootstrap=EventBootstrap(np.repeat(event, 4)))
         assert (a.value, a.low, a.high) == pytest.approx((b.value, b.low, b.high))
 
 
@@ -178,9 +176,7 @@ def test_intervals_cover_the_truth(shift, num_events):
 def test_no_background_passes_gives_a_limit_instead_of_infinity():
     scores = np.concatenate([np.arange(100, 200), np.arange(0, 60)]).astype(float)
     is_signal = np.arange(160) < 100
-    point = rejection_curve(
-        scores, is_signal, ~is_signal, [0.5], bootstrap=EventBootstrap(np.arange(160))
-    ).at(0.5)
+    point = rejection_curve(scores, is_signal, ~is_signal, [0.5], bootstrap=EventBootstrap(np.arange(160))).at(0.5)
     assert point.value is None
     assert point.missing == "no background jet passes"
     assert point.limit == pytest.approx(1 / (1 - 0.05 ** (1 / 60)))  # exact binomial: (1 - p)^60 = 5 %
@@ -192,15 +188,10 @@ def test_tiny_samples_give_reasons_not_crashes(num_jets):
     logits = np.zeros((num_jets, 3))
     flavour = np.arange(num_jets)
     bootstrap = EventBootstrap(np.arange(num_jets))
-    b = rejection_curve(
-        logits[:, 0], flavour == 2, flavour == 0, [0.5], bootstrap=bootstrap, names=("b", "light")
-    )
+    b = rejection_curve(logits[:, 0], flavour == 2, flavour == 0, [0.5], bootstrap=bootstrap, names=("b", "light"))
     assert b.at(0.5).missing == "no b jets"
     assert b.false_positive_rate.shape == (200, 1)
-    assert (
-        auc(logits, flavour, bootstrap=bootstrap).missing
-        == {0: "no jets", 1: "no c jets", 2: "no b jets"}[num_jets]
-    )
+    assert auc(logits, flavour, bootstrap=bootstrap).missing == {0: "no jets", 1: "no c jets", 2: "no b jets"}[num_jets]
     assert (accuracy(logits, flavour, bootstrap=bootstrap).missing == "no jets") == (num_jets == 0)
     assert our_confusion_matrix(logits, flavour).shape == (3, 3)
 
@@ -226,9 +217,7 @@ def test_negative_weights_are_summed_with_their_sign():
         [3.0, 2, 1, 0], [True, False, True, False], [False, True, False, True], [1.0], [1, -1, 1, 3]
     )
     assert "sum to -1" in negative.at(1.0).missing
-    assert (
-        "sum to -2" in rejection_curve([1.0, 0], [True, False], [False, True], [0.5], [1, -2]).at(0.5).missing
-    )
+    assert "sum to -2" in rejection_curve([1.0, 0], [True, False], [False, True], [0.5], [1, -2]).at(0.5).missing
 
 
 def test_bootstrap_is_seeded_and_independent_of_memory_chunks(monkeypatch):
