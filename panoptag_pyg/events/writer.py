@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -80,9 +81,11 @@ class EventFileWriter:
             raise EventFileError(f"{self.path} exists; choose another name or overwrite it with --overwrite")
         self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
         self._file: h5py.File | None = None
+        self._disk: _Disk | None = None
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = h5py.File(self._temporary, "w")
+            self._disk = _Disk(self._temporary)
+            self._file = h5py.File(self._disk, "w")
             self._create(compression_level, attributes or {})
         except OSError as error:
             self.abort()
@@ -132,6 +135,7 @@ class EventFileWriter:
             ):
                 self._append(path, offsets[1:] + self._file[path][-1])
             self._append(CONSTITUENTS, block.constituents)
+            self._check_disk()
         except OSError as error:
             self.abort()
             raise _write_error(self.path, error) from error
@@ -153,6 +157,7 @@ class EventFileWriter:
             self._file.attrs["complete"] = 1
             self._file.close()
             self._file = None
+            self._check_disk()
             os.replace(self._temporary, self.path)
         except OSError as error:
             self.abort()
@@ -160,14 +165,19 @@ class EventFileWriter:
 
     def abort(self) -> None:
         """Drop what was written."""
-        try:
-            if self._file is not None:
-                self._file.close()
-        except (OSError, RuntimeError):
-            pass  # a full disk fails again on closing; the temporary file goes either way
-        finally:
+        if self._file is not None:
+            self._file.close()
             self._file = None
-            self._temporary.unlink(missing_ok=True)
+        if self._disk is not None:
+            self._disk.close()
+        self._temporary.unlink(missing_ok=True)
+
+    def _check_disk(self) -> None:
+        assert self._disk is not None
+        if self._file is None:
+            self._disk.close()
+        if self._disk.error is not None:
+            raise self._disk.error
 
     def __enter__(self) -> EventFileWriter:
         return self
@@ -179,18 +189,61 @@ class EventFileWriter:
             self.abort()
 
 
+class _Disk:
+    """The file under HDF5. It keeps an error to itself until asked.
+
+    HDF5 can't close a file that it failed to write: it prints tracebacks and may crash the process. So a full disk is
+    remembered in ``error``, HDF5 goes on in the belief that all is well, and the writer looks here after each block.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.error: OSError | None = None
+        self._raw = open(path, "wb+", buffering=0)  # noqa: SIM115 - lives as long as the writer
+        self.seek, self.tell = self._raw.seek, self._raw.tell
+        self.read, self.readinto = self._raw.read, self._raw.readinto
+
+    def write(self, data: memoryview) -> int:
+        view = memoryview(data).cast("B")
+        done = 0
+        try:
+            while self.error is None and done < len(view):
+                done += self._raw.write(view[done:])
+        except OSError as error:
+            self.error = error
+        return len(view)
+
+    def truncate(self, size: int) -> int:
+        try:
+            if self.error is None:
+                self._raw.truncate(size)
+        except OSError as error:
+            self.error = error
+        return size
+
+    def flush(self) -> None:
+        pass  # unbuffered
+
+    def close(self) -> None:
+        if self._raw.closed:
+            return
+        try:
+            os.fsync(self._raw.fileno())
+        except OSError as error:
+            self.error = self.error or error
+        self._raw.close()
+
+
 def _chunk(group: str) -> int:
     return CHUNK_ENTRIES if group == "pfo" else CHUNK_ENTRIES // 8
 
 
 def _write_error(path: Path, error: OSError) -> EventFileError:
-    text = str(error)
-    if "No space left" in text or "errno = 28" in text or error.errno == 28:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         reason = "the disk is full: free some space"
-    elif "File too large" in text or "errno = 27" in text:
+    elif error.errno == errno.EFBIG:
         reason = "the file grew beyond the limit for files here"
-    elif isinstance(error, PermissionError) or "Permission denied" in text:
+    elif isinstance(error, (PermissionError, NotADirectoryError, FileExistsError)):
         reason = "its folder can't be written"
     else:
-        reason = text.splitlines()[0]
+        reason = str(error).splitlines()[0]
     return EventFileError(f"{path} could not be written: {reason}; nothing was left behind")

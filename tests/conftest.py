@@ -1,0 +1,21 @@
+"""Fixtures that all tests share."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # the folder `helpers`
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> np.random.Generator:
+    """Fresh random input: another seed each run, printed when a test fails; PANOPTAG_TEST_SEED=N repeats it."""
+    import os
+
+    seed = int(os.environ.get("PANOPTAG_TEST_SEED", np.random.SeedSequence().entropy % 2**32))
+    print(f"PANOPTAG_TEST_SEED={seed}")
+    return np.random.default_rng(seed)
