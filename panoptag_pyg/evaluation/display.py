@@ -39,9 +39,9 @@ class EventView:
     """What a display shows of one event with P PFOs and J jets.
 
     Attributes:
-        pfo_pt, pfo_eta, pfo_phi: of the PFOs (GeV, rad), each ``[P]``.
+        pfo_pt, pfo_eta, pfo_phi: of the PFOs (GeV, rad; φ wrapped), each ``[P]``.
         particle_class: :class:`panoptag_pyg.events.schema.ParticleClass` of the PFOs ``[P]``.
-        jet_pt, jet_eta, jet_phi: of the jets (GeV, rad), each ``[J]``.
+        jet_pt, jet_eta, jet_phi: of the jets (GeV, rad; φ wrapped), each ``[J]``.
         flavour: true flavour of the jets ``[J]``; -1 where unknown.
         probabilities: scores ``[J, C]``.
         attention: weight of each PFO for each jet, mean over heads ``[J, P]``; ``None`` if the model has none.
@@ -96,14 +96,18 @@ def view_event(
             attention[edge[0], edge[1]] = weight.reshape(len(weight), -1).mean(axis=1)
     process = dataset.processes[int(block.event["process"][0])]
     return EventView(
-        *(block.pfo[name].astype(np.float64) for name in ("pt", "eta", "phi")),
-        block.pfo["particle_class"],
-        *(block.jet[name].astype(np.float64) for name in ("pt", "eta", "phi")),
-        block.jet["flavour"],
-        probabilities,
-        attention,
-        f"{process_label(process)}  event {event} (id {int(block.event['id'][0])})\n"
-        f"{block.num_pfos} PFOs, {block.num_jets} jets",
+        pfo_pt=block.pfo["pt"].astype(np.float64),
+        pfo_eta=block.pfo["eta"].astype(np.float64),
+        pfo_phi=wrap_phi(block.pfo["phi"]),
+        particle_class=block.pfo["particle_class"],
+        jet_pt=block.jet["pt"].astype(np.float64),
+        jet_eta=block.jet["eta"].astype(np.float64),
+        jet_phi=wrap_phi(block.jet["phi"]),
+        flavour=block.jet["flavour"],
+        probabilities=probabilities,
+        attention=attention,
+        title=f"{process_label(process)}  event {event} (id {int(block.event['id'][0])})   ·   "
+        f"{block.num_pfos} PFOs, {block.num_jets} {'jet' if block.num_jets == 1 else 'jets'}",
     )
 
 
@@ -136,7 +140,7 @@ def draw_event(view: EventView, num_attended: int = 10, max_eta: float | None = 
         reach = np.concatenate([np.abs(view.jet_eta) + JET_RADIUS, np.abs(view.pfo_eta[attended[:, 1].astype(int)])])
         max_eta = float(np.clip(reach.max(initial=2.5) + 0.3, 2.8, 5.2))
     with figure_style():
-        figure = Figure(figsize=(10.5, 8.0))
+        figure = Figure(figsize=(7.0 * max_eta / np.pi + 2.8, 7.6))
         axes = figure.subplots()
         axes.set(xlim=(-max_eta, max_eta), ylim=(-np.pi, np.pi))
         axes.set_xlabel(r"$\eta$")
@@ -148,7 +152,7 @@ def draw_event(view: EventView, num_attended: int = 10, max_eta: float | None = 
         _draw_attention(axes, view, attended)
         _draw_pfos(axes, view)
         _draw_jets(axes, view, max_eta)
-        axes.set_title(view.title.replace("\n", "   ·   "), loc="left")
+        axes.set_title(view.title, loc="left")
         _legend(figure, axes, view, len(attended) > 0)
         return figure
 
@@ -196,7 +200,7 @@ def _draw_pfos(axes: Axes, view: EventView) -> None:
     for particle, colour in PARTICLE_COLOURS.items():
         chosen = view.particle_class == particle
         axes.scatter(
-            view.pfo_eta[chosen], wrap_phi(view.pfo_phi[chosen]), s=_area(view.pfo_pt[chosen]), color=colour,
+            view.pfo_eta[chosen], view.pfo_phi[chosen], s=_area(view.pfo_pt[chosen]), color=colour,
             alpha=0.75, linewidths=0.4, edgecolors="white", zorder=3,
         )  # fmt: skip
 
@@ -208,7 +212,7 @@ def _draw_jets(axes: Axes, view: EventView, max_eta: float) -> None:
     halo = [patheffects.withStroke(linewidth=3, foreground="white")]
     placed: list[tuple[float, float]] = []
     for jet in np.argsort(-view.jet_pt):
-        eta, phi = float(view.jet_eta[jet]), float(wrap_phi(view.jet_phi[jet]))
+        eta, phi = float(view.jet_eta[jet]), float(view.jet_phi[jet])
         colour = _colour(view, jet)
         dashes = "-" if view.flavour[jet] >= 0 else "--"
         for shift in (0, -2 * np.pi, 2 * np.pi):  # the copies outside the frame are clipped
@@ -280,12 +284,11 @@ def _legend(figure: Figure, axes: Axes, view: EventView, has_lines: bool) -> Non
             borderaxespad=0, labelspacing=0.7, handlelength=1.8,
         )  # fmt: skip
         legend.get_title().set_fontweight("bold")
-        axes.add_artist(legend)
-        height -= 0.075 + 0.052 * len(handles)
-    axes.get_legend().remove()
-    axes.add_artist(legend)
-    text = "text: predicted class, its score, jet $p_T$;\nitalic where it is not the truth"
-    axes.text(1.01, 0.0, text, transform=axes.transAxes, va="bottom", ha="left", fontsize=8.5, color="0.35")
+        if title != groups[-1][0]:  # the axes keep the last one themselves
+            axes.add_artist(legend)
+        height -= 0.062 + 0.0365 * len(handles) + (0.006 * len(handles) if handles is flavours else 0)
+    text = "text: predicted class, its\nscore, jet $p_T$; italic\nwhere it is not the truth"
+    axes.text(1.02, 0.0, text, transform=axes.transAxes, va="bottom", ha="left", fontsize=8.5, color="0.35")
 
 
 def _colour(view: EventView, jet: int) -> str:

@@ -78,6 +78,11 @@ def sample_line(result: Result) -> str:
     return f"{result.num_events:,} events, {total:,} jets: {shares}"
 
 
+def sample_lines(report: Report) -> list[str]:
+    """:func:`sample_line` of every process."""
+    return [f"{process_title(report.of(p))}: {sample_line(report.of(p))}" for p in _processes(report)]
+
+
 def missing_notes(report: Report) -> list[str]:
     """Why a cell of the model holds no value, once per reason."""
     notes = []
@@ -127,8 +132,7 @@ def markdown_table(report: Report) -> str:
             title = process_title(result) if bold else ""
             lines.append("| " + " | ".join([title, f"{bold}{tagger}{bold}", *cells(result)]) + " |")
     lines += ["", LEGEND.replace("> x", "&gt; x"), ""]
-    lines += [f"- {process_title(report.of(p))}: {sample_line(report.of(p))}" for p in _processes(report)]
-    lines += [f"- {note}" for note in (*report.notes, *missing_notes(report))]
+    lines += [f"- {note}" for note in (*sample_lines(report), *report.notes, *missing_notes(report))]
     return "\n".join(lines)
 
 
