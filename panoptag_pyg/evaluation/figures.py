@@ -82,7 +82,8 @@ def process_figure(report: Report) -> Figure:
                 if yardstick:
                     _draw_ratio(lower, result.curves[signal], report.of(process, yardstick).curves[signal], **style)
             _finish(upper, lower, signal, f"ratio to\n{yardstick}" if yardstick else "")
-            upper.legend(loc="upper right")
+            if upper.has_data():
+                upper.legend(loc="upper right")
             _caption(upper, [report.taggers[0], "by process"])
         return figure
 
@@ -112,7 +113,8 @@ def score_figure(report: Report) -> Figure:
             axes.set_xlabel(rf"$\log\,(p_{FLAVOUR_NAMES[signal]} / p_\mathrm{{light}})$")
             axes.set_ylabel("share of jets per bin")
             axes.set_ylim(top=axes.get_ylim()[1] * 4)
-            axes.legend(loc="upper right", ncols=3)
+            if axes.has_data():
+                axes.legend(loc="upper right", ncols=3)
         probabilities = jets.probabilities
         for flavour, name in enumerate(FLAVOUR_NAMES):
             predicted, observed, count = calibration(probabilities[:, flavour], jets.flavour == flavour, jets.weight)

@@ -232,7 +232,7 @@ def predict_jets(
             advance(events)
     joined = {name: np.concatenate(arrays) if arrays else np.empty(0) for name, arrays in pieces.items()}
     x = joined.pop("x").reshape(-1, 4).astype(np.float32)
-    logits = joined.pop("logits").reshape(len(x), -1) if len(x) else np.empty((0, len(FLAVOUR_NAMES)), np.float32)
+    logits = joined.pop("logits").reshape(len(x), -1 if len(x) else len(FLAVOUR_NAMES)).astype(np.float32)
     types = {name: dtype for name, dtype, *_ in JET_COLUMNS}
     columns: dict[str, Any] = {name: values.astype(types[name]) for name, values in joined.items()}
     return Predictions(
