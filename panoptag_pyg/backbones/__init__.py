@@ -1,1 +1,23 @@
-"""..."""
+"""Event encoders, chosen by name: ``(x [P, d_in], pos [P, 2], ptr [B+1], max_length) → [P, out_dim]``."""
+
+from panoptag_pyg.backbones.deepsets import DeepSetsBackbone
+from panoptag_pyg.backbones.message_passing import MessagePassingBackbone
+from panoptag_pyg.backbones.panoptag import PanopTagBackbone
+from panoptag_pyg.backbones.registry import (
+    BackboneConfig,
+    backbone_names,
+    build_backbone,
+    config_class,
+    register_backbone,
+)
+
+__all__ = [
+    "BackboneConfig",
+    "DeepSetsBackbone",
+    "MessagePassingBackbone",
+    "PanopTagBackbone",
+    "backbone_names",
+    "build_backbone",
+    "config_class",
+    "register_backbone",
+]

@@ -1,1 +1,33 @@
-"""..."""
+"""Operations on ragged batches: flat values and the ``ptr`` that says where each event starts.
+
+Every operation has one plain reference and interchangeable backends; ``backend="auto"`` picks one, and
+:func:`available` says which exist and why one can't be used.
+"""
+
+from panoptag_pyg.ops import backends_optional as _optional  # registers torch-cluster and torch-scatter
+from panoptag_pyg.ops.attention import Attention, attention_weights, ragged_attention
+from panoptag_pyg.ops.edge_conv import edge_conv
+from panoptag_pyg.ops.neighbours import knn_graph, neighbour_mask, neighbour_table
+from panoptag_pyg.ops.ragged import batch_from_ptr, complete_edges, ptr_from_batch
+from panoptag_pyg.ops.registry import available, register_backend
+from panoptag_pyg.ops.segment import segment_reduce, segment_softmax, segment_sum
+
+del _optional
+
+__all__ = [
+    "Attention",
+    "attention_weights",
+    "available",
+    "batch_from_ptr",
+    "complete_edges",
+    "edge_conv",
+    "knn_graph",
+    "neighbour_mask",
+    "neighbour_table",
+    "ptr_from_batch",
+    "ragged_attention",
+    "register_backend",
+    "segment_reduce",
+    "segment_softmax",
+    "segment_sum",
+]

@@ -1,0 +1,171 @@
+"""PanopTag: encode an event's PFOs once, then tag all its jets as queries to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import HeteroData
+
+from panoptag_pyg.backbones import build_backbone, config_class
+from panoptag_pyg.errors import ConfigError
+from panoptag_pyg.events.features import JET_FEATURES, PFO_FEATURES
+from panoptag_pyg.nn import MAB, MLP, FeatureNormalisation
+from panoptag_pyg.ops import Attention, ptr_from_batch
+
+#: What ``model(batch, return_attention=True)`` returns.
+PanopTagOutput = tuple[Tensor, Attention]
+
+
+class PanopTag(nn.Module):
+    r"""Tag all jets of each event in one pass.
+
+    .. math::
+        H = \mathrm{encoder}(\text{PFOs}), \quad Z^0 = \mathrm{MLP}(\text{jet kinematics}), \quad
+        Z^{l+1} = \mathrm{MAB}(Z^l, H), \quad \text{logits} = \mathrm{MLP}(Z^L)
+
+    The defaults are the paper's size: 3,415,043 parameters, with what the paper leaves open (depth of the
+    MLPs, number of decoder layers) chosen to give its 3.42 million. The model takes the batch's raw features and
+    normalises them itself; call :meth:`fit_normalisation` once before training.
+
+    Jets attend to all PFOs of their event, or, where the batch has edges ``("jet", "attends", "pfo")``, along
+    those.
+
+    Args:
+        dim: width. Default 256.
+        num_heads: attention heads; divides ``dim``. Default 32.
+        k: neighbours of each PFO in the local stage. Default 20.
+        num_inducing: inducing points of each ISAB. Default 48.
+        num_local_layers: EdgeConv layers. Default 2.
+        num_global_layers: ISAB layers. Default 3.
+        num_decoder_layers: decoder layers. Default 4.
+        num_classes: C. Default 3: light, c, b.
+        wrap_phi: wrap Δφ when neighbours are found; the paper doesn't. Default ``True``.
+        backbone: name of the event encoder, or a module ``(x, pos, ptr, max_length) → [P, out_dim]``.
+            Default ``"panoptag"``.
+        backbone_options: options of the encoder's config; win over the arguments above.
+        pfo_features: names of the PFO features, in their order. Default: the 14 of the paper.
+        jet_features: names of the jet features, in their order. Default: pt, eta, phi, mass.
+
+    Shapes:
+        a :class:`~torch_geometric.data.HeteroData` with ``"pfo"`` (x [P, 14], pos [P, 2], ptr [B+1]) and ``"jet"``
+        (x [J, 4], ptr [B+1]) → logits [J, C].
+
+    Raises:
+        ConfigError: for an unknown backbone or option, or widths that don't fit.
+
+    Source: Qureshi, Bullard, Schwartzman, *PanopTag*, arXiv:2601.16417.
+    """
+
+    def __init__(
+        self,
+        dim: int = 256,
+        num_heads: int = 32,
+        k: int = 20,
+        num_inducing: int = 48,
+        num_local_layers: int = 2,
+        num_global_layers: int = 3,
+        num_decoder_layers: int = 4,
+        num_classes: int = 3,
+        wrap_phi: bool = True,
+        backbone: str | nn.Module = "panoptag",
+        backbone_options: Mapping[str, Any] | None = None,
+        pfo_features: tuple[str, ...] = PFO_FEATURES,
+        jet_features: tuple[str, ...] = JET_FEATURES,
+    ) -> None:
+        super().__init__()
+        if num_heads < 1 or dim % num_heads:
+            raise ConfigError(f"num_heads must divide dim, got dim={dim} and num_heads={num_heads}")
+        self.pfo_normalisation = FeatureNormalisation(pfo_features)
+        self.jet_normalisation = FeatureNormalisation(jet_features)
+        if isinstance(backbone, str):
+            shared = {
+                "dim": dim,
+                "num_heads": num_heads,
+                "k": k,
+                "num_inducing": num_inducing,
+                "num_local_layers": num_local_layers,
+                "num_global_layers": num_global_layers,
+                "wrap_phi": wrap_phi,
+            }
+            fields = config_class(backbone).model_fields
+            options = {key: value for key, value in shared.items() if key in fields}
+            options.update(backbone_options or {})
+            backbone = build_backbone(backbone, len(pfo_features), **options)
+        if backbone.out_dim != dim:
+            raise ConfigError(f"the backbone gives {backbone.out_dim} numbers per PFO, but dim is {dim}")
+        self.backbone = backbone
+        self.jet_embed = MLP([len(jet_features), dim, dim])
+        self.decoder = nn.ModuleList(MAB(dim, num_heads) for _ in range(num_decoder_layers))
+        self.head = MLP([dim, dim, num_classes])
+        self.dim, self.num_classes = dim, num_classes
+
+    def reset_parameters(self) -> None:
+        """Draw all weights anew; the normalisation stays."""
+        for layer in (self.backbone, self.jet_embed, *self.decoder, self.head):
+            layer.reset_parameters()
+
+    def fit_normalisation(self, pfo_x: Tensor, jet_x: Tensor) -> None:
+        """Take mean and deviation of the features from training data.
+
+        Args:
+            pfo_x: raw PFO features [P, 14].
+            jet_x: raw jet features [J, 4].
+        """
+        self.pfo_normalisation.fit(pfo_x)
+        self.jet_normalisation.fit(jet_x)
+
+    def forward(self, batch: HeteroData, return_attention: bool = False) -> Tensor | PanopTagOutput:
+        """Logits [J, C]; with ``return_attention`` also the last decoder layer's :class:`Attention`."""
+        jets, attention = self.embed_jets(batch, return_attention)
+        logits = self.head(jets)
+        return logits if attention is None else (logits, attention)
+
+    def embed_pfos(self, batch: HeteroData) -> Tensor:
+        """Embedding of each PFO in its event: [P, dim]."""
+        pfo = batch["pfo"]
+        x = self.pfo_normalisation(pfo.x)
+        return self.backbone(x, pfo.pos, event_ptr(pfo), pfo.get("max_length"))
+
+    def embed_jets(
+        self, batch: HeteroData, return_attention: bool = False
+    ) -> tuple[Tensor, Attention | None]:
+        """Embedding of each jet, before the head: [J, dim]; and the last layer's attention if asked for."""
+        pfo, jet = batch["pfo"], batch["jet"]
+        pfo_ptr, jet_ptr = event_ptr(pfo), event_ptr(jet)
+        if pfo_ptr.numel() != jet_ptr.numel():
+            raise ValueError(
+                f"the batch has {pfo_ptr.numel() - 1} events of PFOs but {jet_ptr.numel() - 1} of jets: "
+                "give both node types a ptr"
+            )
+        edges = ("jet", "attends", "pfo")
+        edge_index = batch[edges].edge_index if edges in batch.edge_types else None
+        lengths = (jet.get("max_length"), pfo.get("max_length"))
+        h = self.embed_pfos(batch)
+        z = self.jet_embed(self.jet_normalisation(jet.x))
+        attention = None
+        for i, layer in enumerate(self.decoder):
+            wanted = return_attention and i == len(self.decoder) - 1
+            z = layer(z, h, jet_ptr, pfo_ptr, edge_index, lengths, wanted)
+            if wanted:
+                z, attention = z
+        if return_attention and attention is None:
+            raise ConfigError("a model without decoder layers has no attention to return")
+        return z, attention
+
+    def __repr__(self) -> str:
+        parameters = sum(p.numel() for p in self.parameters())
+        decoder = f"{len(self.decoder)} decoder layers"
+        return f"PanopTag({self.backbone!r}, {decoder}, {self.num_classes} classes, {parameters:,} parameters)"
+
+
+def event_ptr(store: Any) -> Tensor:
+    """First row of each event, from a batch's ``ptr`` or ``batch``, or of the one event that isn't batched."""
+    ptr = store.get("ptr")
+    if ptr is not None:
+        return ptr
+    if store.get("batch") is not None:
+        return ptr_from_batch(store.batch)
+    return torch.tensor([0, len(store.x)], device=store.x.device)

@@ -1,0 +1,49 @@
+"""Small helpers on ragged batches: ``ptr`` [B+1], ``batch`` [P], and all pairs of two sets."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def ptr_from_batch(batch: Tensor, num_events: int | None = None) -> Tensor:
+    """Start of each event: ``batch`` [P], ascending, to ``ptr`` [B+1].
+
+    Args:
+        batch: event of each row, ascending.
+        num_events: B; needed where the last events are empty. Default: the last row's event + 1.
+
+    Raises:
+        ValueError: if ``batch`` isn't ascending.
+    """
+    if batch.numel() > 1 and bool((batch[1:] < batch[:-1]).any()):
+        raise ValueError("batch must be sorted by event; sort the rows, or use ptr")
+    if num_events is None:
+        num_events = int(batch[-1]) + 1 if batch.numel() else 0
+    events = torch.arange(num_events + 1, device=batch.device, dtype=batch.dtype)
+    return torch.searchsorted(batch, events)
+
+
+def batch_from_ptr(ptr: Tensor, num_rows: int) -> Tensor:
+    """Event of each row: ``ptr`` [B+1] to ``batch`` [P]; no device synchronisation."""
+    events = torch.arange(ptr.numel() - 1, device=ptr.device)
+    return torch.repeat_interleave(events, ptr.diff(), output_size=num_rows)
+
+
+def complete_edges(q_ptr: Tensor, k_ptr: Tensor) -> Tensor:
+    """All (query, key) pairs of the same event, query by query: ``edge_index`` [2, E]."""
+    num_queries = int(q_ptr[-1])
+    event = batch_from_ptr(q_ptr, num_queries)
+    degree = k_ptr.diff()[event]
+    total = int(degree.sum())
+    query = torch.repeat_interleave(torch.arange(num_queries, device=q_ptr.device), degree, output_size=total)
+    first_edge = degree.cumsum(0) - degree
+    key = torch.arange(total, device=q_ptr.device) - first_edge[query] + k_ptr[event][query]
+    return torch.stack([query, key])
+
+
+def compute_dtype(tensor: Tensor) -> torch.dtype:
+    """The dtype that matrix products should run in: autocast's where it is on, else the tensor's own."""
+    if torch.is_autocast_enabled(tensor.device.type) and tensor.dtype != torch.float64:
+        return torch.get_autocast_dtype(tensor.device.type)
+    return tensor.dtype

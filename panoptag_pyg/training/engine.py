@@ -1,0 +1,214 @@
+"""``train``: from a recipe and event files to a run folder that explains itself."""
+
+from __future__ import annotations
+
+import platform
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import nn
+
+from panoptag_pyg import __version__
+from panoptag_pyg.tasks import build_task
+from panoptag_pyg.training.callbacks import InterruptWatch, MetricsFile, Reporter, RunCheckpoints
+from panoptag_pyg.training.checkpoint import LAST, SafeCheckpointIO, build_model, write_text
+from panoptag_pyg.training.cpu import cpu_threads
+from panoptag_pyg.training.data import Paths, TaggerData, epochs_done
+from panoptag_pyg.training.module import TaggerModule
+from panoptag_pyg.training.quiet import quiet_lightning
+from panoptag_pyg.training.recipe import Recipe
+from panoptag_pyg.training.run_folder import (
+    METRICS,
+    RECIPE,
+    TENSORBOARD,
+    check_output,
+    check_resumable,
+    earlier_seconds,
+    is_main_process,
+    prepare_output,
+    save_summary,
+)
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM while training; the run folder is complete up to the last finished epoch."""
+
+
+@dataclass
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: the run folder.
+        summary: what its ``summary.json`` holds.
+    """
+
+    folder: Path
+    summary: dict[str, Any]
+
+
+def train(
+    recipe: Recipe,
+    data: Paths,
+    output: str | Path,
+    validation: Paths | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    callbacks: list[Callback] | None = None,
+) -> Run:
+    """Train a tagger and write its run folder.
+
+    The folder gets ``recipe.toml``, ``best.ckpt``, ``last.ckpt``, ``metrics.csv``, ``summary.json`` and
+    ``tensorboard/``. Nothing is written before recipe, data and model have been found good.
+
+    Args:
+        recipe: what to do.
+        data: file, files, folder or glob of the training events.
+        output: the run folder.
+        validation: validation events. Default ``None``: a share of ``data``, see :class:`TaggerData`.
+        resume: go on from the last finished epoch in ``output``; from the start, if there is none. The result is that
+            of a run never stopped. Default ``False``.
+        overwrite: remove an earlier run in ``output`` first. Default ``False``.
+        callbacks: further Lightning callbacks.
+
+    Raises:
+        ConfigError: if the recipe doesn't fit, ``output`` exists, or a resumed run would be another one.
+        EventFileError: if the events can't be read.
+        CheckpointError: if the checkpoint to go on from is damaged, or can't be written.
+        TrainingInterrupted: on Ctrl-C or SIGTERM.
+    """
+    output = Path(output)
+    check_output(output, resume, overwrite)
+    datamodule = TaggerData(recipe.data, data, validation, recipe.train.seed)
+    torch.manual_seed(recipe.train.seed)
+    model = build_model(recipe)
+    task = build_task(recipe.task.name, **recipe.task.options)
+    task.fit(datamodule.training)
+    last = output / LAST if resume and (output / LAST).is_file() else None
+    module = TaggerModule(
+        model,
+        task,
+        recipe,
+        datamodule.num_steps(recipe.train.max_epochs),
+        {"training": len(datamodule.training), "validation": len(datamodule.validation)},
+    )
+    if last is not None:
+        check_resumable(last, module)
+    else:
+        fit_normalisation(model, datamodule)
+
+    if is_main_process():
+        prepare_output(output, overwrite)
+        write_text(output / RECIPE, f"# Resolved by panoptag-pyg {__version__}\n{recipe.to_toml()}")
+    summary = _summary(recipe, module, datamodule, earlier_seconds(output) if last is not None else 0.0)
+    checkpoints, watch = RunCheckpoints(output), InterruptWatch()
+    with quiet_lightning(), cpu_threads(recipe.train.threads), _signals_restored():
+        trainer = _trainer(recipe, output, [Reporter(), MetricsFile(output / METRICS), checkpoints, watch], callbacks)
+        save_summary(output, summary)
+        start = time.monotonic()
+        try:
+            trainer.fit(module, datamodule=datamodule, ckpt_path=last)
+        except (SystemExit, KeyboardInterrupt) as stop:
+            if watch.reason is None and not isinstance(stop, KeyboardInterrupt):
+                raise
+            _finish(summary, "interrupted", trainer, checkpoints, start)
+            save_summary(output, summary)
+            raise TrainingInterrupted(f"stopped; epochs kept in {output}: {summary['epochs']}") from stop
+        _finish(summary, "finished", trainer, checkpoints, start)
+    save_summary(output, summary)
+    return Run(output, summary)
+
+
+def fit_normalisation(model: nn.Module, data: TaggerData) -> None:
+    """Let a model that normalises its inputs take their means and scales from training events."""
+    fit = getattr(model, "fit_normalisation", None)
+    if callable(fit):
+        fit(*data.normalisation_sample())
+
+
+def _trainer(recipe: Recipe, output: Path, own: list[Callback], further: list[Callback] | None) -> pl.Trainer:
+    section = recipe.train
+    callbacks = [*own, *(further or [])]
+    if section.early_stopping is not None:
+        callbacks.append(
+            EarlyStopping("val_loss", patience=section.early_stopping, mode="min", check_on_train_epoch_end=True)
+        )
+    return pl.Trainer(
+        accelerator=section.accelerator,
+        devices=section.devices,
+        num_nodes=section.num_nodes,
+        precision=section.precision,
+        max_epochs=section.max_epochs,
+        gradient_clip_val=section.gradient_clip,
+        logger=TensorBoardLogger(output, name="", version=TENSORBOARD),
+        callbacks=callbacks,
+        plugins=[SafeCheckpointIO()],
+        default_root_dir=output,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # EventLoader shares events out among the ranks itself
+        reload_dataloaders_every_n_epochs=1,
+    )
+
+
+def _summary(recipe: Recipe, module: TaggerModule, data: TaggerData, seconds: float) -> dict[str, Any]:
+    return {
+        "status": "running",
+        "model": recipe.model.name,
+        "parameters": sum(p.numel() for p in module.model.parameters() if p.requires_grad),
+        "task": {"name": recipe.task.name, **module.task.summary()},
+        "data": data.summary(),
+        "epochs": 0,
+        "best_epoch": 0,
+        "best": {},
+        "seconds": seconds,
+        "device": "",
+        "versions": {
+            "panoptag_pyg": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torch_geometric": version("torch-geometric"),
+            "lightning": pl.__version__,
+        },
+    }
+
+
+def _finish(
+    summary: dict[str, Any], status: str, trainer: pl.Trainer, checkpoints: RunCheckpoints, start: float
+) -> None:
+    device = trainer.strategy.root_device
+    summary |= {
+        "status": status,
+        "epochs": epochs_done(trainer),
+        "best_epoch": checkpoints.best_epoch,
+        "best": checkpoints.best_metrics,
+        "seconds": round(summary["seconds"] + time.monotonic() - start, 3),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.processor() or 'CPU'}",
+        "threads": torch.get_num_threads(),
+    }
+
+
+@contextmanager
+def _signals_restored() -> Iterator[None]:
+    """Lightning leaves Ctrl-C switched off after an interrupt; a notebook needs it back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
