@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 #: Events whose values are looked at, unless all are asked for.
 SAMPLE_EVENTS = 5000
 BLOCK_EVENTS = 500
+TEXT_BINS = 14
 BARS = " ▁▂▃▄▅▆▇█"
 
 
@@ -162,7 +163,7 @@ class _Running:
             result.count, result.mean, result.zero = int(count), total / count, zeros / count
         if len(sample):
             low, high = _range(sample)
-            bins = int(high - low) if sample.dtype.kind in "iu" and high - low <= 20 else 20
+            bins = int(high - low) if sample.dtype.kind in "iu" and high - low <= TEXT_BINS else TEXT_BINS
             histogram = np.histogram(np.clip(sample, low, high), bins, (low, high))[0]
             result.histogram, result.edges = [int(n) for n in histogram], (low, high)
         return result
@@ -212,11 +213,11 @@ def rich_summary(summary: FileSummary) -> RenderableType:
     facts.add_row("jet flavours", _shares(summary.flavours))
     for name, value in summary.attributes.items():
         text = str(value)
-        facts.add_row(Text(name, style="dim"), Text(text if len(text) <= 160 else text[:157] + "…", style="dim"))
+        facts.add_row(Text(name, style="dim"), Text(text if len(text) <= 110 else text[:109] + "…", style="dim"))
 
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in ("column", "unit", "min", "mean", "max", "zero", "0.5 % to 99.5 %"):
-        table.add_column(name, justify="left" if name in ("column", "unit") else "right", no_wrap=name != "unit")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    for name in ("column", "min", "mean", "max", "zero", "0.5–99.5 %"):
+        table.add_column(name, justify="left" if name == "column" else "right", no_wrap=True)
     table.columns[-1].justify = "left"
     group = ""
     for column in summary.columns:
@@ -225,11 +226,12 @@ def rich_summary(summary: FileSummary) -> RenderableType:
         group = column.path.split("/")[0]
         numbers = [_number(value) for value in (column.min, column.mean, column.max)]
         zero = "–" if column.zero is None else f"{100 * column.zero:.0f} %"
-        table.add_row(column.path, column.unit, *numbers, zero, Text(bars(column.histogram), style="cyan"))
+        title = Text(column.path).append(f" {column.unit}", style="dim")
+        table.add_row(title, *numbers, zero, Text(bars(column.histogram), style="cyan"))
     read = (
         f"all {summary.num_events:,} events read and valid"
         if summary.checked
-        else f"from {summary.events_read:,} of {summary.num_events:,} events; --check reads and validates all"
+        else f"columns from {summary.events_read:,} of {summary.num_events:,} events; --check reads and validates all"
     )
     return Group(Text(summary.path, style="bold"), facts, table, Text(read, style="dim"))
 
@@ -237,6 +239,7 @@ def rich_summary(summary: FileSummary) -> RenderableType:
 def summary_figure(summary: FileSummary, block: EventBlock) -> Figure:
     """Distributions of all columns that vary, and the jets' by flavour."""
     from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
 
     wanted = [column for column in COLUMNS if column.group != "event"]
     columns = 5
@@ -267,7 +270,11 @@ def summary_figure(summary: FileSummary, block: EventBlock) -> Figure:
                     axes.hist(chosen, bins, histtype="step", color=FLAVOUR_COLOURS[flavour], label=name, linewidth=1.4)
             else:
                 axes.hist(np.clip(values, low, high), bins, color="#3f90da")
-            axes.set_yscale("log")
+            heights = [patch.get_height() for patch in axes.patches if isinstance(patch, Rectangle)]
+            if (column.group == "jet" and column.name not in ("eta", "phi")) or max(heights, default=0) > 30 * min(
+                (h for h in heights if h > 0), default=1
+            ):
+                axes.set_yscale("log")
         for axes in panels:
             axes.xaxis.label.set_fontsize(10)
             axes.tick_params(labelsize=9)
@@ -288,4 +295,6 @@ def _shares(counts: dict[str, int]) -> str:
 def _number(value: float | None) -> str:
     if value is None:
         return "–"
-    return f"{value:,.0f}" if value == int(value) and abs(value) < 1e9 else f"{value:.4g}"
+    if value == int(value) and abs(value) < 1e7:
+        return f"{value:,.0f}"
+    return f"{value:.1e}" if abs(value) < 1e-3 or abs(value) >= 1e7 else f"{value:.{4 if abs(value) >= 1 else 3}g}"
