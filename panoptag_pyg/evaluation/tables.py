@@ -36,7 +36,7 @@ def format_measurement(measurement: Measurement) -> str:
     text = f"{value:,.{decimals}f}"
     if down is not None and up is not None:
         # the bootstrap's percentiles are known to some 10 %: a smaller asymmetry than this is noise
-        if max(up, down) <= 1.5 * min(up, down) or max(up, down) == 0:
+        if not isinstance(measurement, Rejection) or max(up, down) <= 1.5 * min(up, down) or max(up, down) == 0:
             text += f" ± {max(up, down):,.{decimals}f}"
         else:
             text += f" +{up:,.{decimals}f} −{down:,.{decimals}f}"
@@ -109,7 +109,9 @@ def rich_table(report: Report) -> Table:
         box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold", caption=LEGEND, caption_justify="left"
     )
     for column in header()[1:]:
-        table.add_column(column, justify="left" if column == "tagger" else "right", no_wrap=column == "tagger")
+        table.add_column(
+            column, justify="left" if column == "tagger" else "right", no_wrap=column == "tagger", min_width=8
+        )
     for number, process in enumerate(_processes(report)):
         model = report.of(process)
         if number:
@@ -118,8 +120,14 @@ def rich_table(report: Report) -> Table:
         table.add_row(title, *[""] * (len(header()) - 2))
         for tagger in report.taggers:
             style = "bold" if tagger == report.taggers[0] else ""
-            table.add_row(f"  {tagger}", *cells(report.of(process, tagger)), style=style)
+            numbers = (_unbroken(text) for text in cells(report.of(process, tagger)))
+            table.add_row(f"  {tagger}", *numbers, style=style)
     return table
+
+
+def _unbroken(text: str) -> str:
+    """A cell for a narrow terminal, where a line may break before the errors but not inside them."""
+    return text.replace("± ", "±").replace("> ", ">")
 
 
 def markdown_table(report: Report) -> str:

@@ -37,10 +37,8 @@ def track_counting(
 
     Shapes: returns float64 ``[J, len(numbers)]``; -1 for a jet with fewer than n tracks.
 
-    Reference: track counting as in CMS, "Identification of b-quark jets with the CMS experiment", JINST 8
-        (2013) P04013,
-    section 4.1; there with the impact parameter's sign, here without it, since light jets' tails are then
-    treated alike.
+    Reference: the track-counting algorithm of CMS, "Identification of b-quark jets with the CMS experiment",
+    JINST 8 (2013) P04013; there with the sign of the impact parameter, here with its size.
     """
     pfo, jet = block.constituent_pfo, block.constituent_jet
     size = np.abs(block.pfo["d0"][pfo].astype(np.float64))

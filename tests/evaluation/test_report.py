@@ -95,11 +95,12 @@ def test_saved_as_json_table_and_figures(report, tmp_path):
 
 
 def test_table_fits_an_ordinary_terminal(report):
-    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(report.table())
     text = console.export_text()
     assert "…" not in text
-    assert "track counting n=2" in text
+    for words in ("track counting n=2", "accuracy", "c Rej80"):
+        assert words in text
 
 
 def test_missing_class_is_a_reason_not_a_crash(tmp_path):
@@ -142,7 +143,7 @@ def test_unknown_flavours_and_negative_weights_are_told():
     [
         (Measurement(0.86123, 0.8591, 0.8632), "0.8612 ± 0.0021"),
         (Measurement(383.4, 364.7, 403.7), "383 ± 20"),
-        (Measurement(1510.0, 1100.0, 2400.0), "1,510 +890 −410"),
+        (Rejection(1510.0, 1100.0, 2400.0), "1,510 +890 −410"),
         (Measurement(24.31, 23.9, 24.8), "24.3 ± 0.5"),
         (Measurement(None, missing="no c jets"), "–"),
         (Rejection(None, missing="no background jet passes", limit=3379.0), "> 3,300"),
