@@ -23,7 +23,7 @@ def display(
     """Draw one event in (eta, phi): PFOs, tagged jets, and the PFOs that each jet attends to most."""
     from panoptag_pyg.errors import ConfigError
     from panoptag_pyg.evaluation.display import draw_event, view_event
-    from panoptag_pyg.evaluation.output import atomic_output, check_output
+    from panoptag_pyg.output import atomic_output, check_output
     from panoptag_pyg.training import load_tagger
 
     from .tagging import choose_device, open_events

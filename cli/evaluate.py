@@ -33,10 +33,10 @@ def evaluate(
 
     from panoptag_pyg.evaluation import evaluate as evaluate_scores
     from panoptag_pyg.evaluation import predict_jets, track_counting_scores
-    from panoptag_pyg.evaluation.output import check_output
     from panoptag_pyg.evaluation.predictions import PredictionsError
     from panoptag_pyg.evaluation.report import output_names
     from panoptag_pyg.evaluation.tables import missing_notes, sample_lines
+    from panoptag_pyg.output import check_output
     from panoptag_pyg.training import load_tagger
 
     from .tagging import choose_device, open_events, training_data

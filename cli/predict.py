@@ -22,7 +22,7 @@ def predict(
 ) -> None:
     """Write the scores of every jet; the events need no truth."""
     from panoptag_pyg.evaluation import predict_jets
-    from panoptag_pyg.evaluation.output import check_output
+    from panoptag_pyg.output import check_output
     from panoptag_pyg.training import load_tagger
 
     from .tagging import choose_device, open_events

@@ -15,9 +15,9 @@ from torch import nn
 
 from panoptag_pyg import __version__
 from panoptag_pyg.errors import PanopTagError
-from panoptag_pyg.evaluation.output import atomic_output
 from panoptag_pyg.events import EventDataset, EventLoader
 from panoptag_pyg.events.schema import FLAVOUR_NAMES
+from panoptag_pyg.output import atomic_output
 from panoptag_pyg.progress import progress
 
 FORMAT_NAME = "panoptag-scores"

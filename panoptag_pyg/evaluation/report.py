@@ -21,8 +21,8 @@ from panoptag_pyg.evaluation.metrics import (
     discriminant,
     rejection_curve,
 )
-from panoptag_pyg.evaluation.output import atomic_output, check_output
 from panoptag_pyg.evaluation.predictions import Predictions
+from panoptag_pyg.output import atomic_output, check_output
 
 if TYPE_CHECKING:
     from rich.table import Table

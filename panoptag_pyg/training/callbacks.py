@@ -13,7 +13,8 @@ from lightning.pytorch.callbacks import Callback, Checkpoint
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from panoptag_pyg.training.checkpoint import BEST, LAST, write_text
+from panoptag_pyg.output import write_text
+from panoptag_pyg.training.checkpoint import BEST, LAST
 
 #: Seconds between two looks at the loss while an epoch runs: each look waits for the device.
 LOSS_INTERVAL = 2.0

@@ -20,9 +20,10 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
 from panoptag_pyg import __version__
+from panoptag_pyg.output import write_text
 from panoptag_pyg.tasks import build_task
 from panoptag_pyg.training.callbacks import InterruptWatch, MetricsFile, Reporter, RunCheckpoints
-from panoptag_pyg.training.checkpoint import LAST, SafeCheckpointIO, build_model, write_text
+from panoptag_pyg.training.checkpoint import LAST, SafeCheckpointIO, build_model
 from panoptag_pyg.training.cpu import cpu_threads
 from panoptag_pyg.training.data import Paths, TaggerData, epochs_done
 from panoptag_pyg.training.module import TaggerModule

@@ -10,6 +10,7 @@ from typing import Any
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from panoptag_pyg.errors import CheckpointError, ConfigError
+from panoptag_pyg.output import write_json
 from panoptag_pyg.training.checkpoint import (
     BEST,
     ENTRY,
@@ -17,7 +18,6 @@ from panoptag_pyg.training.checkpoint import (
     checkpoint_recipe,
     misfit,
     read_checkpoint,
-    write_text,
 )
 from panoptag_pyg.training.module import TaggerModule
 
@@ -101,4 +101,4 @@ def earlier_seconds(folder: Path) -> float:
 def save_summary(folder: Path, summary: dict[str, Any]) -> None:
     """Write ``summary.json``, from the main process only."""
     if is_main_process():
-        write_text(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
+        write_json(folder / SUMMARY, summary)

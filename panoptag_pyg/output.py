@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from panoptag_pyg.errors import PanopTagError
 
@@ -50,7 +52,19 @@ def atomic_output(path: str | os.PathLike[str], overwrite: bool = False) -> Iter
             raise
         raise OutputError(f"{path} could not be written: {_reason(error)}; nothing was left behind") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text file whole or not at all, in place of an older one."""
+    with atomic_output(path, overwrite=True) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write ``value`` as indented JSON, whole or not at all, in place of an older file."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def _reason(error: OSError) -> str:
