@@ -38,4 +38,4 @@ def display(
     with atomic_output(output, overwrite) as temporary:
         figure.savefig(temporary, bbox_inches="tight", metadata={"Title": view.title})
     note = "" if view.attention is not None or not len(view.jet_pt) else "; this tagger has no attention to draw"
-    typer.echo(f"{output}: event {event}, {len(view.jet_pt)} jets{note}")
+    typer.echo(f"{output}: event {event}, {len(view.jet_pt)} jet{'s' * (len(view.jet_pt) != 1)}{note}")

@@ -106,12 +106,16 @@ def rich_table(report: Report) -> Table:
     from rich.text import Text
 
     table = Table(
-        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold", caption=LEGEND, caption_justify="left"
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+        header_style="bold",
+        caption=LEGEND,
+        caption_justify="left",
     )
     for column in header()[1:]:
-        table.add_column(
-            column, justify="left" if column == "tagger" else "right", no_wrap=column == "tagger", min_width=8
-        )
+        text = column == "tagger"
+        table.add_column(column, justify="left" if text else "right", no_wrap=text, min_width=len(column))
     for number, process in enumerate(_processes(report)):
         model = report.of(process)
         if number:
