@@ -207,5 +207,5 @@ def _linear_pair(first: nn.Linear, second: nn.Linear, x: Tensor) -> tuple[Tensor
     """Two linear layers of the same input as one product, which reads the input once."""
     weight = torch.cat([first.weight, second.weight])
     bias = torch.cat([first.bias, second.bias])
-    y = F.linear(x, weight, bias).view(*x.shape[:-1], 2, -1)
+    y = F.linear(x, weight, bias).view(*x.shape[:-1], 2, first.out_features)
     return y.select(-2, 0), y.select(-2, 1)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from panoptag_pyg.ops.edge_conv import NORM_EPS
+from panoptag_pyg.ops.edge_convolution import NORM_EPS
 
 
 class MLP(nn.Module):

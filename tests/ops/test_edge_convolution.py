@@ -5,7 +5,7 @@ from helpers.batches import ptr_of
 from torch.autograd import gradcheck
 
 from panoptag_pyg import ops
-from panoptag_pyg.ops import edge_conv_torch
+from panoptag_pyg.ops import edge_convolution_torch
 
 
 def parameters(rng, dim, widths, dtype=torch.float64):
@@ -23,7 +23,7 @@ def flat(*groups):
 @pytest.mark.parametrize("widths", [(5,), (7, 3), (4, 6, 5), (3, 3, 3, 3)])
 @pytest.mark.parametrize("k", [1, 4, 13])
 def test_value_and_gradients_equal_the_reference(rng, monkeypatch, chunk, widths, k):
-    monkeypatch.setattr(edge_conv_torch, "CHUNK", chunk)
+    monkeypatch.setattr(edge_convolution_torch, "CHUNK", chunk)
     ptr = ptr_of((0, 1, 2, 5, 11, 0))
     x = torch.from_numpy(rng.normal(size=(19, 3))).requires_grad_()
     table = ops.neighbour_table(x, k, ptr)
