@@ -7,6 +7,7 @@ keys of a row differ, so the result is deterministic, ties go to the lower index
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -29,10 +30,8 @@ def neighbour_table(x: Tensor, k: int, ptr: Tensor, metric: str, loop: bool) -> 
     return table
 
 
-def _fill_event_by_event(
-    table: Tensor, x: Tensor, k: int, bounds: list[int], metric: str, loop: bool
-) -> None:
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+def _fill_event_by_event(table: Tensor, x: Tensor, k: int, bounds: list[int], metric: str, loop: bool) -> None:
+    for start, stop in itertools.pairwise(bounds):
         n = stop - start
         if n == 0:
             continue
@@ -52,7 +51,7 @@ def _fill_event_by_event(
 
 def _fill_on_device(table: Tensor, x: Tensor, k: int, bounds: list[int], metric: str, loop: bool) -> None:
     """Several events at once, each padded to the longest of its tile: few launches for many small events."""
-    lengths = [stop - start for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
+    lengths = [stop - start for start, stop in itertools.pairwise(bounds)]
     event = 0
     while event < len(lengths):
         last, longest = event, 0

@@ -35,7 +35,9 @@ def test_contract_and_symmetries(rng, name):
     pfo = random_batch(rng, lengths, (0,) * 4)["pfo"]
     y = backbone(pfo.x, pfo.pos, pfo.ptr)
     assert y.shape == (18, backbone.out_dim)
-    order = torch.cat([torch.from_numpy(rng.permutation(6)), 6 + torch.from_numpy(rng.permutation(11)), torch.tensor([17])])
+    order = torch.cat(
+        [torch.from_numpy(rng.permutation(6)), 6 + torch.from_numpy(rng.permutation(11)), torch.tensor([17])]
+    )
     torch.testing.assert_close(backbone(pfo.x[order], pfo.pos[order], pfo.ptr, 11), y[order])
     torch.testing.assert_close(backbone(pfo.x[6:17], pfo.pos[6:17], ptr_of((11,))), y[6:17])
     assert "\n" not in repr(backbone)

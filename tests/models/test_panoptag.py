@@ -50,8 +50,12 @@ def test_shape_and_attention(model, batch):
 
 def test_pfo_order_does_not_matter(rng, model, batch):
     logits = model(batch)
-    order = torch.cat([start + torch.from_numpy(rng.permutation(n)) for start, n in
-                       zip(batch["pfo"].ptr.tolist(), PFOS, strict=False)])
+    order = torch.cat(
+        [
+            start + torch.from_numpy(rng.permutation(n))
+            for start, n in zip(batch["pfo"].ptr.tolist(), PFOS, strict=False)
+        ]
+    )
     for key in ("x", "pos"):
         batch["pfo"][key] = batch["pfo"][key][order]
     close(model(batch), logits)
@@ -59,8 +63,12 @@ def test_pfo_order_does_not_matter(rng, model, batch):
 
 def test_jet_order_permutes_the_logits(rng, model, batch):
     logits = model(batch)
-    order = torch.cat([start + torch.from_numpy(rng.permutation(n)) for start, n in
-                       zip(batch["jet"].ptr.tolist(), JETS, strict=False)])
+    order = torch.cat(
+        [
+            start + torch.from_numpy(rng.permutation(n))
+            for start, n in zip(batch["jet"].ptr.tolist(), JETS, strict=False)
+        ]
+    )
     batch["jet"].x = batch["jet"].x[order]
     close(model(batch), logits[order])
 
@@ -144,14 +152,13 @@ def test_gradients_equal_the_references(rng, batch, monkeypatch):
 
     torch.manual_seed(2)
     model = PanopTag(**SMALL).double()
+    find = registry.find
     results = []
     for plain in (False, True):
         if plain:
-            find = registry.find
             for module in ("attention", "edge_convolution", "neighbours", "segment"):
-                monkeypatch.setattr(
-                    f"panoptag_pyg.ops.{module}.find", lambda op, name, device: find(op, "reference", device)
-                )
+                target = f"panoptag_pyg.ops.{module}.find"
+                monkeypatch.setattr(target, lambda op, name, device: find(op, "reference", device))
         model.zero_grad()
         loss = F.cross_entropy(model(batch), batch["jet"].y)
         loss.backward()

@@ -57,9 +57,7 @@ def test_edge_conv_is_pygs_with_its_own_concatenation(rng):
 def test_bipartite_attention_along_complete_edges_is_the_full_path(rng, q_lengths):
     layer = BipartiteAttention(12, 3).double()
     k_lengths = (5, 4, 0, 7)
-    target, source = (
-        torch.from_numpy(rng.normal(size=(sum(n), 12))).requires_grad_() for n in (q_lengths, k_lengths)
-    )
+    target, source = (torch.from_numpy(rng.normal(size=(sum(n), 12))).requires_grad_() for n in (q_lengths, k_lengths))
     ptrs = ptr_of(q_lengths), ptr_of(k_lengths)
     edge_index = ops.complete_edges(*ptrs)
     shuffled = edge_index[:, torch.from_numpy(rng.permutation(edge_index.size(1)))]

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,7 +13,7 @@ from panoptag_pyg.ops import edge_convolution_torch
 def parameters(rng, dim, widths, dtype=torch.float64):
     channels = [2 * dim, *widths]
     draw = lambda *shape: torch.from_numpy(rng.normal(size=shape)).to(dtype).requires_grad_()  # noqa: E731
-    linears = [(draw(o, i), draw(o)) for i, o in zip(channels[:-1], channels[1:], strict=True)]
+    linears = [(draw(o, i), draw(o)) for i, o in itertools.pairwise(channels)]
     return linears, [(draw(c), draw(c)) for c in widths[:-1]]
 
 

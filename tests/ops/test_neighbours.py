@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -16,7 +17,7 @@ def brute_force(x, k, ptr, metric):
     """Neighbours by a Python loop and sorted(): nothing shared with the code under test."""
     rows = []
     bounds = ptr.tolist()
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, stop in itertools.pairwise(bounds):
         for i in range(start, stop):
             found = []
             for j in range(start, stop):
