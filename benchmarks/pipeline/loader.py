@@ -48,9 +48,8 @@ def main() -> None:
     ratios = [b / a for a, b in zip(seconds["EventLoader"], seconds["PyG DataLoader"], strict=True)]
     for name, rate in rates.items():
         print(f"{name:24s} {rate:10,.0f} events/s")
-    print(
-        f"EventLoader is {statistics.median(ratios):.1f}x as fast as PyG's (each round: {min(ratios):.1f}-{max(ratios):.1f})"
-    )
+    rounds = f"{min(ratios):.1f}-{max(ratios):.1f}"
+    print(f"EventLoader is {statistics.median(ratios):.1f}x as fast as PyG's (each round: {rounds})")
     result = {
         "benchmark": "loader",
         "machine": describe_machine(),

@@ -1,0 +1,108 @@
+# One command for each thing that is done to this repository; `make help` lists them.
+# The environment .venv is set up on first use, and again only when pyproject.toml or constraints.txt changed.
+
+# -- what a user may set: make test JOBS=8, make demo TORCH=cuda, ... ----------------------------------------
+# Python to build .venv from; the first of these that is 3.11 to 3.13.
+PYTHONS ?= python3 python3.13 python3.12 python3.11
+VENV ?= .venv
+# Test processes.
+JOBS ?= 2
+# cpu or cuda: which build of PyTorch. A machine whose nvidia-smi lists a GPU gets CUDA, any other the CPU build.
+TORCH ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
+# Where PyTorch's CPU builds are; used when pip's own find-links hold none.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+# make test KERNELS=1: test the optional compiled kernels too (torch-cluster, torch-scatter), never compiling them.
+KERNELS ?=
+# Where wheels of the kernels are.
+KERNEL_WHEELS ?= $(if $(wildcard ../shared/wheels),../shared/wheels,https://data.pyg.org/whl/torch-$(TORCH_VERSION)+$(TORCH).html)
+# What pytest gets besides: make test ARGS="tests/ops -x".
+ARGS ?=
+
+TORCH_VERSION := $(shell sed -n 's/^torch==//p' constraints.txt)
+PYTHON := $(VENV)/bin/python
+READY := $(VENV)/.ready
+KERNEL_FOLDER := $(VENV)/kernels
+PIP := $(PYTHON) -m pip --disable-pip-version-check
+# Two processes with a thread each beat two with two on small tensors, and give the same order of sums everywhere.
+PYTEST := OMP_NUM_THREADS=1 $(if $(KERNELS),PYTHONPATH=$(abspath $(KERNEL_FOLDER))) $(PYTHON) -m pytest -n $(JOBS) --dist loadfile
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-all check format docs readme constraints environment kernels clean
+
+help: ## list these commands
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
+
+demo: $(READY) ## simulate, train, evaluate and draw, into demo/; goes on where it was interrupted
+	$(PYTHON) -m panoptag_pyg.cli demo $(ARGS)
+
+test: $(READY) $(if $(KERNELS),kernels) ## run the tests that take minutes in all; KERNELS=1: with the compiled kernels
+	$(PYTEST) $(ARGS)
+
+test-all: $(READY) $(if $(KERNELS),kernels) ## run every test, slow ones too
+	$(PYTEST) -m "slow or not slow" $(ARGS)
+
+check: $(READY) ## lint, formatting, types
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy panoptag_pyg cli
+
+format: $(READY) ## mend what ruff can mend by itself
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+docs: $(READY) ## build the site into docs/_build/html; a warning is an error
+	$(PYTHON) -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+readme: $(READY) ## put the demo's measured table and figures into README.md
+	$(PYTHON) docs/readme_results.py demo
+
+constraints: $(READY) ## move every pin but PyTorch's to the newest release that fits
+	$(PIP) install --upgrade --upgrade-strategy eager --prefer-binary 'torch==$(TORCH_VERSION)' --editable '.[all]'
+	@{ grep '^#' constraints.txt; grep -E '^torch_(cluster|scatter)==' constraints.txt; \
+	  $(PIP) freeze --all --exclude-editable --exclude pip | sed 's/^\(torch==[^+]*\)+.*/\1/'; } > constraints.new
+	@mv constraints.new constraints.txt
+
+environment: $(READY) ## only set up .venv
+
+clean: ## remove the environment and everything built; keeps demo/
+	rm -rf $(VENV) build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+# -- the environment -----------------------------------------------------------------------------------------
+# .ready is written last and holds the folder it was made for: without it, or in a folder that was moved or
+# whose Python is gone, the environment is made anew; with it but older than its inputs, it is brought up to date.
+ifneq ($(shell test -x $(PYTHON) && cat $(READY) 2>/dev/null),$(CURDIR))
+$(shell rm -f $(READY))
+endif
+
+$(READY): pyproject.toml constraints.txt
+	@if [ ! -f $@ ]; then \
+	  for python in $(PYTHONS); do \
+	    if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then found=$$python; break; fi; \
+	  done; \
+	  if [ -z "$$found" ]; then echo "Error: no Python 3.11, 3.12 or 3.13 among: $(PYTHONS); install one, or say make PYTHONS=/path/to/python3" >&2; exit 2; fi; \
+	  echo "Setting up $(VENV) with $$($$found --version) and PyTorch $(TORCH_VERSION) for $(TORCH); this takes some minutes, once."; \
+	  $$found -m venv --clear $(VENV) || { echo "Error: $$found cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }; \
+	fi
+	@rm -f $@
+ifeq ($(TORCH),cpu)
+# --no-deps: PyTorch's index is asked for PyTorch alone, the rest comes with the next command. Neither of the two
+# can bring PyPI's CUDA build: the first sees only local files, and of two equal versions pip prefers "+cpu".
+	@$(PIP) install -qq --no-deps --no-index torch==$(TORCH_VERSION)+cpu 2>/dev/null \
+	  || $(PIP) install -q --no-deps --index-url $(TORCH_INDEX) torch==$(TORCH_VERSION)
+else
+	$(PIP) install -qq torch==$(TORCH_VERSION)
+endif
+	$(PIP) install -qq --prefer-binary --constraint constraints.txt --editable '.[all]'
+	@rm -rf $(KERNEL_FOLDER)
+	@printf '%s' '$(CURDIR)' > $@
+
+# The kernels lie beside the environment, on PYTHONPATH only when asked for, so that both ways stay testable.
+kernels: $(KERNEL_FOLDER) ## only fetch the compiled kernels' wheels
+$(KERNEL_FOLDER): $(READY)
+	@rm -rf $@
+	@$(PIP) install -qq --no-deps --only-binary :all: --constraint constraints.txt --find-links $(KERNEL_WHEELS) \
+	  --target $@ torch-cluster torch-scatter \
+	  || { echo "Error: no wheels of torch-cluster and torch-scatter for this Python and PyTorch $(TORCH_VERSION) in $(KERNEL_WHEELS); say make test KERNELS=1 KERNEL_WHEELS=FOLDER_OR_PAGE" >&2; exit 2; }
+	@touch $@

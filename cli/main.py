@@ -1,0 +1,130 @@
+"""The command `panoptag`: a table of verbs, loaded one at a time, and errors told in one sentence."""
+
+from __future__ import annotations
+
+import errno
+import re
+from importlib import import_module
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from panoptag_pyg import __version__
+from panoptag_pyg.errors import PanopTagError
+
+
+class Verb(NamedTuple):
+    """A sub-command: the function ``name`` in ``cli/name.py``, and its line in ``panoptag --help``."""
+
+    name: str
+    help: str
+
+
+#: In the order in which a newcomer needs them.
+VERBS = (
+    Verb("demo", "The whole way once: simulate, train, evaluate, draw; 15 minutes on two cores."),
+    Verb("simulate", "Simulate collision events with PYTHIA 8, a detector and FastJet."),
+    Verb("inspect", "Say what is in event files; --check reads and validates every column."),
+    Verb("train", "Train a tagger as a recipe says."),
+    Verb("evaluate", "Measure a trained tagger: rejection with uncertainties, per process, figures."),
+    Verb("predict", "Write a trained tagger's scores for every jet."),
+    Verb("display", "Draw one event and what its jets attend to."),
+)
+
+
+class VerbGroup(TyperGroup):
+    """Imports a verb's module only when that verb runs, so that help and completion answer at once."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names of the verbs, in the order of `VERBS`."""
+        return [verb.name for verb in VERBS]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A stand-in with the verb's name and one line of help, or None for an unknown name."""
+        for verb in VERBS:
+            if verb.name == cmd_name:
+                return TyperCommand(verb.name, help=verb.help)
+        return None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
+        """The verb itself, imported now."""
+        # The base class looks names up in `commands` to suggest the nearest one.
+        self.commands = {verb.name: self.get_command(ctx, verb.name) for verb in VERBS}
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, load_verb(name) if name else command, rest
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb; what the user can mend becomes one line on stderr and exit code 2."""
+        try:
+            return super().invoke(ctx)
+        except PanopTagError as error:
+            fail(str(error), error)
+        except KeyboardInterrupt as error:
+            typer.echo(err=True)  # the shell's ^C and a half-drawn bar stand on this line
+            raise typer.Exit(130) from error
+        except OSError as error:
+            sentence = system_sentence(error)
+            if sentence is None:
+                raise
+            fail(sentence, error)
+
+
+def load_verb(name: str) -> Any:
+    """The command of one verb, from ``cli/NAME.py``."""
+    function = getattr(import_module(f".{name}", __package__), name)
+    app = typer.Typer(add_completion=False)
+    app.command(name)(function)
+    return typer.main.get_command(app)
+
+
+def fail(sentence: str, cause: Exception) -> None:
+    """Print ``Error: sentence`` as one line on stderr and leave with code 2."""
+    typer.echo("Error: " + " ".join(sentence.splitlines()), err=True)
+    raise typer.Exit(2) from cause
+
+
+def system_sentence(error: OSError) -> str | None:
+    """What the operating system refused, as one sentence; None if it is nothing that the user can mend."""
+    number = error.errno
+    if number is None:  # HDF5 tells the number only in its message
+        found = re.search(r"errno = (\d+)", str(error))
+        number = int(found.group(1)) if found else None
+    where = f" '{error.filename}'" if error.filename else ""
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return f"no space left on the disk while writing{where}; free some and run the same command again"
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        what = where or " a file"
+        return f"no permission to read or write{what}; choose another place or change its permissions"
+    return None
+
+
+app = typer.Typer(
+    name="panoptag",
+    cls=VerbGroup,
+    help="Tag all jets of a collision event in one pass.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+
+
+def show_version(value: bool) -> None:
+    """Print the version and leave."""
+    if value:
+        typer.echo(f"panoptag-pyg {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def panoptag(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and leave."),
+    ] = False,
+) -> None:
+    """Tag all jets of a collision event in one pass."""
+
+
+def run() -> None:
+    """Entry point of the console script."""
+    app()

@@ -1,0 +1,60 @@
+"""``panoptag simulate``: collision events through the detector into a file."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def simulate(
+    process: Annotated[
+        str, typer.Option(help="ttbar, single_top, ttH, ZH, or the path of a process card (TOML).", show_default=False)
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to make, such as ttbar.h5.", show_default=False)],
+    events: Annotated[int, typer.Option(help="How many events.")] = 1000,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same events, with any number of workers.")] = 0,
+    workers: Annotated[int | None, typer.Option(help="Processes to use; all cores if not given.")] = None,
+    detector: Annotated[str, typer.Option(help="atlas, or the path of a detector card (TOML).")] = "atlas",
+    setup: Annotated[
+        str, typer.Option(help="realistic, or paper: PYTHIA's default decays and true impact parameters.")
+    ] = "realistic",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A PYTHIA setting 'Key = value'; may be given more than once.")
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Flavour rule: hadron or delphes; the setup's if not given.")
+    ] = None,
+    all_eta: Annotated[bool, typer.Option("--all-eta", help="Keep jets at any eta, not only |eta| < 2.5.")] = False,
+    round_bits: Annotated[
+        int | None, typer.Option(help="Keep this many bits of mantissa, for smaller files; 10 is one part in 2000.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+) -> None:
+    """Simulate collision events: PYTHIA 8, the detector, anti-kT jets with their flavour."""
+    from panoptag_pyg.simulation import simulate as run
+
+    if workers is None:
+        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    command = shlex.join(["panoptag", *sys.argv[1:]])
+    path = run(
+        process,
+        events,
+        output,
+        seed=seed,
+        workers=workers,
+        detector=detector,
+        setup=setup,
+        settings=set_ or (),
+        label=label,
+        all_eta=all_eta,
+        overwrite=overwrite,
+        round_bits=round_bits,
+        command=command,
+    )
+    size = path.stat().st_size / 1e6
+    typer.echo(f"{path}: {events} events, {size:.1f} MB; look at them with `panoptag inspect {path}`")

@@ -1,0 +1,105 @@
+"""Pages that are written from the code at build time: the file format, and the reference of every module."""
+
+from __future__ import annotations
+
+import pkgutil
+from pathlib import Path
+
+import panoptag_pyg
+from panoptag_pyg.events import schema
+
+#: Subpackages in the order of the reference, each with what it is for.
+SUBPACKAGES = {
+    "events": "what an event is: files, features, datasets, loaders",
+    "simulation": "PYTHIA processes, the detector, jets, truth labels",
+    "convert": "other formats in and out",
+    "ops": "kernels on ragged batches",
+    "nn": "layers",
+    "backbones": "event encoders, chosen by name",
+    "models": "taggers",
+    "tasks": "losses and targets",
+    "training": "recipes and the training loop",
+    "evaluation": "metrics with uncertainties, figures, event displays",
+}
+
+FORMAT_HEAD = """# The event file
+
+HDF5, format `{name}`, version {version}. Ragged columns: one 1-D dataset per quantity, no padding.
+Physical quantities and units, never normalised features; features are computed on reading.
+A file is written under a temporary name and renamed when it is complete.
+`panoptag inspect --check FILE` validates every column.
+
+This page is made from `panoptag_pyg.events.schema`, the one place that says which columns a file has;
+writer, reader and `panoptag inspect` derive from it too. *Truth* columns are known to a simulation only;
+a file may lack them, and they then read as the default.
+"""
+
+
+def bound(column: schema.Column) -> str:
+    """The legal range, as people write it."""
+    if column.low is not None and column.high is not None:
+        return f"{column.low:g} to {column.high:g}"
+    if column.low is not None:
+        return f"≥ {column.low:g}"
+    return f"≤ {column.high:g}" if column.high is not None else ""
+
+
+def file_format() -> str:
+    """The page of the file format, from `schema.COLUMNS` and `schema.OFFSETS`."""
+    lines = [FORMAT_HEAD.format(name=schema.FORMAT_NAME, version=schema.FORMAT_VERSION)]
+    for group in schema.GROUPS:
+        lines += [f"## `{group}/`", "", "| dataset | type | unit | meaning | legal | truth, default |"]
+        lines.append("|---|---|---|---|---|---|")
+        for column in schema.columns(group):
+            truth = f"truth, {column.default:g}" if column.truth else ""
+            cells = (f"`{column.path}`", column.dtype, column.unit, column.meaning, bound(column), truth)
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        lines.append("")
+    lines += ["## Which rows belong together", "", "| dataset | entries | meaning |", "|---|---|---|"]
+    for offsets in schema.OFFSETS:
+        lines.append(f"| `{offsets.path}` | one per {offsets.rows}, and one more | {offsets.meaning} |")
+    lines.append(
+        f"| `{schema.CONSTITUENTS}` | one per constituent | index of the PFO within **its own event** |\n\n"
+        "Offsets are int64; `values[offsets[i]:offsets[i + 1]]` belong to row i.\n"
+    )
+    return "\n".join(lines)
+
+
+def reference(name: str, purpose: str) -> str:
+    """The page of one subpackage: its own docstring, then every public module."""
+    package = f"panoptag_pyg.{name}"
+    folder = Path(panoptag_pyg.__file__).parent / name
+    modules = [package]
+    for module in pkgutil.walk_packages([str(folder)], prefix=f"{package}."):
+        if not any(part.startswith("_") for part in module.name.split(".")):
+            modules.append(module.name)
+    lines = [f"# {package}", "", f"{purpose[0].upper()}{purpose[1:]}.", ""]
+    for module in modules:
+        if module != package:
+            lines += [f"## {module.removeprefix(package + '.')}", ""]
+        lines += [
+            "```{eval-rst}",
+            f".. automodule:: {module}",
+            "   :members:",
+            "   :show-inheritance:",
+            "```",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def write_all(folder: Path) -> None:
+    """Write every generated page; an unchanged one keeps its time, so that builds stay incremental."""
+    folder.mkdir(exist_ok=True)
+    pages = {"file-format": file_format()}
+    source = Path(panoptag_pyg.__file__).parent
+    for name, purpose in SUBPACKAGES.items():
+        if (source / name / "__init__.py").exists():
+            pages[f"reference-{name}"] = reference(name, purpose)
+    for old in folder.glob("*.md"):
+        if old.stem not in pages:
+            old.unlink()
+    for stem, text in pages.items():
+        path = folder / f"{stem}.md"
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")

@@ -1,0 +1,110 @@
+"""Cards: TOML files that say which process is simulated and what the detector does; checked before anything runs."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from panoptag_pyg import data
+from panoptag_pyg.errors import ConfigError, suggest
+
+#: Folder of the shipped cards and samples.
+DATA_FOLDER = Path(data.__file__).parent
+
+
+class Card(BaseModel):
+    """A part of a card; a key that it doesn't know is an error which names the nearest one that it does."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            for key in values:
+                if key not in cls.model_fields:
+                    raise ValueError(f"unknown key '{key}'{suggest(str(key), cls.model_fields)}")
+        return values
+
+    @classmethod
+    def parse(cls, values: dict[str, Any], source: str) -> Self:
+        """Build the card from TOML's dictionary.
+
+        Args:
+            values: what the file holds.
+            source: what to call it in an error, such as its path.
+
+        Raises:
+            ConfigError: a key is unknown or missing, or its value isn't legal.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            message = first["msg"].removeprefix("Value error, ")
+            raise ConfigError(f"{source}: {where + ': ' if where else ''}{message}") from None
+
+
+def shipped(folder: str) -> dict[str, Path]:
+    """Name → path of the cards that come with the package in ``data/<folder>``."""
+    return {path.stem: path for path in sorted((DATA_FOLDER / folder).glob("*.toml"))}
+
+
+def read_card(name: str | Path, folder: str, kind: str) -> tuple[dict[str, Any], str]:
+    """Read a shipped card by name or a user's card by path.
+
+    Args:
+        name: a shipped card's name, or a path that ends in ``.toml`` or holds a ``/``.
+        folder: folder of the shipped cards inside ``data/``.
+        kind: what to call such a card in an error, such as ``"process"``.
+
+    Returns:
+        The TOML's dictionary and the path as text.
+
+    Raises:
+        ConfigError: there is no such card, or it isn't TOML.
+    """
+    text = str(name)
+    if text.endswith(".toml") or "/" in text:
+        path = Path(text)
+        if not path.is_file():
+            raise ConfigError(f"{path}: there is no such {kind} card")
+    else:
+        known = shipped(folder)
+        if text not in known:
+            raise ConfigError(f"unknown {kind} '{text}'{suggest(text, known)}; a card of yours is given by its path")
+        path = known[text]
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8")), str(path)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a TOML file: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be read: {error.strerror}") from None
+
+
+class ProcessCard(Card):
+    """What PYTHIA simulates.
+
+    Attributes:
+        name: name of the process, as stored in files.
+        description: one line for people.
+        settings: lines ``"Key = value"`` of PYTHIA 8 settings, in the order in which they are given to it.
+    """
+
+    name: str
+    description: str = ""
+    settings: tuple[str, ...]
+
+    @classmethod
+    def load(cls, name: str | Path) -> ProcessCard:
+        """Read the card of a process that ships (``"ttbar"``, …) or of your own (a path to a TOML file).
+
+        Raises:
+            ConfigError: there is no such card, or it isn't legal.
+        """
+        values, source = read_card(name, "processes", "process")
+        return cls.parse(values, source)

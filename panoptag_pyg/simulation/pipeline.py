@@ -1,0 +1,128 @@
+"""One block of events from the generator to the columns of a file."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from panoptag_pyg.events import EventBlock
+from panoptag_pyg.events.schema import columns
+from panoptag_pyg.simulation.detector import Detector, PFOs
+from panoptag_pyg.simulation.detector_card import DetectorCard
+from panoptag_pyg.simulation.jets import ClusteredJets, cluster
+from panoptag_pyg.simulation.labels import label_jets
+from panoptag_pyg.simulation.particles import GeneratedEvents, stable_particles
+from panoptag_pyg.simulation.pythia import Pythia
+from panoptag_pyg.simulation.truth import heavy_ancestry, match_truth_jets, weakly_decaying
+
+#: Events that share one seed; part of what a seed means, so that the same seed gives the same events everywhere.
+EVENTS_PER_BLOCK = 100
+#: Keeps the detector's random numbers apart from those of other uses of the same seed.
+_DETECTOR_STREAM = 1
+
+
+@dataclass(frozen=True)
+class SimulationConfig:
+    """All that decides which events come out; workers receive it.
+
+    Attributes:
+        settings: PYTHIA's settings, those of the process, the setup and the user, in this order.
+        detector: the detector's card.
+        impact_parameters: ``"smeared"`` or ``"true"``.
+        label: ``"hadron"`` or ``"delphes"``.
+        all_eta: keep jets at any η that the detector sees.
+        seed: whole number ≥ 0.
+    """
+
+    settings: tuple[str, ...]
+    detector: DetectorCard
+    impact_parameters: str
+    label: str
+    all_eta: bool
+    seed: int
+
+
+class BlockSimulator:
+    """Simulates blocks of events; PYTHIA is initialised once.
+
+    Args:
+        config: what to simulate.
+
+    Attributes:
+        seconds: CPU time spent so far in each stage.
+    """
+
+    def __init__(self, config: SimulationConfig) -> None:
+        self.config = config
+        self.pythia = Pythia(list(config.settings), config.seed)
+        self.detector = Detector(config.detector, config.impact_parameters)
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        start = time.process_time()
+        yield
+        self.seconds[name] += time.process_time() - start
+
+    def block(self, number: int, num_events: int = EVENTS_PER_BLOCK) -> EventBlock:
+        """Events ``number * EVENTS_PER_BLOCK`` and following; the same whatever was simulated before."""
+        card = self.config.detector
+        with self._stage("pythia"):
+            events = self.pythia.generate(number, num_events)
+        rng = np.random.default_rng([self.config.seed, number, _DETECTOR_STREAM])
+        with self._stage("truth"):
+            weak = weakly_decaying(events)
+            particles = stable_particles(events, heavy_ancestry(events, weak))
+        with self._stage("detector"):
+            pfos = self.detector(particles, rng)
+        with self._stage("jets"):
+            jets = cluster_pfos(pfos, card, self.config.all_eta)
+        with self._stage("truth"):
+            truth_pt, truth_mass = match_truth_jets(particles, jets, card)
+        with self._stage("labels"):
+            labels = label_jets(jets, events, weak, card.labels, self.config.label)
+        truth = {**vars(labels), "truth_pt": truth_pt, "truth_mass": truth_mass}
+        return _event_block(events, pfos, jets, truth, number * EVENTS_PER_BLOCK)
+
+
+def cluster_pfos(pfos: PFOs, card: DetectorCard, all_eta: bool = False) -> ClusteredJets:
+    """Jets of the PFOs as they stand in the file, so that the file's own PFOs give them again."""
+    pt, eta, phi, energy = (pfos.columns[name].astype(np.float64) for name in ("pt", "eta", "phi", "energy"))
+    return cluster(
+        pt * np.cos(phi),
+        pt * np.sin(phi),
+        pt * np.sinh(eta),
+        energy,
+        pfos.offsets,
+        algorithm=card.jets.algorithm,
+        radius=card.jets.radius,
+        min_pt=card.jets.min_pt,
+        max_abs_eta=np.inf if all_eta else card.jets.max_abs_eta,
+    )
+
+
+def _event_block(
+    events: GeneratedEvents, pfos: PFOs, jets: ClusteredJets, truth: dict[str, np.ndarray], first_id: int
+) -> EventBlock:
+    num_events = events.num_events
+    event = {
+        "id": first_id + np.arange(num_events),
+        "process": np.zeros(num_events),
+        "weight": events.weight,
+        "num_interactions": np.ones(num_events),
+    }
+    jet = {"pt": jets.pt, "eta": jets.eta, "phi": jets.phi, "mass": jets.mass, **truth}
+    return EventBlock(
+        event={column.name: event[column.name].astype(column.dtype) for column in columns("event")},
+        pfo=pfos.columns,
+        jet={column.name: jet[column.name].astype(column.dtype) for column in columns("jet")},
+        pfo_offsets=pfos.offsets,
+        jet_offsets=jets.offsets,
+        constituent_offsets=jets.constituent_offsets,
+        constituents=jets.constituents,
+    )

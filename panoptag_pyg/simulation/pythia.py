@@ -1,0 +1,188 @@
+"""PYTHIA 8 as a source of blocks of events, reproducible block by block."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from panoptag_pyg.errors import ConfigError, PanopTagError, require_extra, suggest
+from panoptag_pyg.simulation.particles import GeneratedEvents
+from panoptag_pyg.simulation.pdg import charge
+
+#: Keys that this package sets itself, with what to do in their place.
+_OWN_KEYS = {
+    "random:seed": "give the seed as --seed",
+    "random:setseed": "give the seed as --seed",
+    "random:stateofrndm": "give the seed as --seed",
+    "main:numberofevents": "give the number of events as --events",
+    "beams:lhef": "events are generated here, not read from files",
+}
+#: PYTHIA's largest seed.
+_MAX_SEED = 900_000_000
+#: Numbers below this have their charge from their digits, others (supersymmetry, …) from PYTHIA's tables.
+_PLAIN_NUMBERS = 100_000
+
+
+def _seed(*entropy: int) -> int:
+    """A seed of PYTHIA from whole numbers; different ones give unrelated seeds."""
+    return 1 + int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] % _MAX_SEED)
+
+
+class Pythia:
+    """PYTHIA 8, initialised once; block ``n`` of a seed is the same whatever ran before it.
+
+    Args:
+        settings: lines ``"Key = value"``, given to PYTHIA in this order.
+        seed: any whole number ≥ 0.
+
+    Raises:
+        MissingExtraError: pythia8mc isn't installed.
+        ConfigError: a setting doesn't exist, or isn't the user's to make.
+        PanopTagError: PYTHIA can't start with these settings.
+    """
+
+    def __init__(self, settings: list[str], seed: int = 0) -> None:
+        pythia8mc = require_extra("pythia8mc", "simulation")
+        self.seed = seed
+        self._pythia = pythia8mc.Pythia("", False)
+        self._read("Print:quiet = on")
+        for line in settings:
+            self._check(line)
+            self._read(line)
+        # Initialisation draws random numbers too (maxima of cross sections), so that it needs a fixed seed.
+        self._read("Random:setSeed = on")
+        self._read(f"Random:seed = {_seed(seed)}")
+        if not self._pythia.init():
+            raise PanopTagError(
+                "PYTHIA could not be initialised with these settings; is a process switched on and are the beams' "
+                f"energies enough for it? settings: {'; '.join(settings)}"
+            )
+
+    def _check(self, line: str) -> None:
+        key, separator, value = (part.strip() for part in line.partition("="))
+        if not separator or not key or not value:
+            raise ConfigError(f"PYTHIA setting '{line}': expected 'Key = value'")
+        if key.lower() in _OWN_KEYS:
+            raise ConfigError(f"PYTHIA setting '{line}': {_OWN_KEYS[key.lower()]}")
+        if key.lower() == "beams:frametype" and value not in ("1", "2", "3"):
+            raise ConfigError(f"PYTHIA setting '{line}': {_OWN_KEYS['beams:lhef']}")
+
+    def _read(self, line: str) -> None:
+        if self._pythia.readString(line, False):
+            return
+        key = line.partition("=")[0].strip()
+        raise ConfigError(f"PYTHIA doesn't know or accept the setting '{line}'{self._nearest(key)}")
+
+    def _nearest(self, key: str) -> str:
+        settings = self._pythia.settings
+        known: list[str] = []
+        for kind in ("Flag", "Mode", "Parm", "Word"):
+            known += [entry.name for entry in getattr(settings, f"get{kind}Map")(key.partition(":")[0]).values()]
+        if not known or key in known:
+            return ""
+        return suggest(key, known).partition(" (known")[0]
+
+    def generate(self, block: int, num_events: int) -> GeneratedEvents:
+        """Generate ``num_events`` events with the random numbers of block ``block``.
+
+        Raises:
+                ConfigError: the settings give weighted events.
+            PanopTagError: PYTHIA fails on nearly every event.
+        """
+        self._pythia.rndm.init(_seed(self.seed, block))
+        parts: list[GeneratedEvents] = []
+        missing = num_events
+        while missing > 0:
+            # The last event of a batch has lost some vertices (see realigned_vertices), and is not used.
+            batch = self._pythia.nextBatch(missing + 1)
+            if len(batch) < 2:
+                raise PanopTagError("PYTHIA fails on nearly every event; try other settings")
+            self._refuse_weights()
+            parts.append(_to_arrays(batch, min(len(batch) - 1, missing)))
+            missing -= parts[-1].num_events
+        events = parts[0] if len(parts) == 1 else _concatenate(parts)
+        self._set_exotic_charges(events)
+        return events
+
+    def _refuse_weights(self) -> None:
+        # PYTHIA leaves its batches' weights empty (seen in 8.317).
+        if self._pythia.infoPython().weight() != 1:
+            raise ConfigError("these PYTHIA settings give weighted events; only unweighted ones can be simulated here")
+
+    def _set_exotic_charges(self, events: GeneratedEvents) -> None:
+        exotic = np.flatnonzero((np.abs(events.pdg) >= _PLAIN_NUMBERS) & (events.status > 0))
+        if len(exotic):
+            events.charges = charge(events.pdg)
+            data = self._pythia.particleData
+            events.charges[exotic] = [data.charge(int(number)) for number in events.pdg[exotic]]
+
+
+def realigned_vertices(index: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Undo the shift in the vertex index of PYTHIA's batches.
+
+    The batch gives each particle's production vertex as an index into a list, −1 where it has none. In versions
+    8.314–8.317 every event puts one stray entry before its own, so that event e reads its vertices e + 1 particles
+    late, and the batch's last event loses its last ones. The system entry at an event's beginning never has a vertex;
+    so an index ≥ 0 at the batch's very beginning gives the fault away.
+
+    Args:
+        index: index of each particle in the batch [N].
+        offsets: first particle of each event [B + 1].
+
+    Returns:
+        The index as it should be; entries lost from the last event are −1 [N].
+    """
+    if len(index) == 0 or index[0] < 0:
+        return index
+    event = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    source = np.arange(len(index)) + event + 1
+    inside = source < len(index)
+    result = np.full_like(index, -1)
+    result[inside] = index[source[inside]]
+    return result
+
+
+def _to_arrays(batch: Any, num_events: int) -> GeneratedEvents:
+    """The first ``num_events`` events of a batch, without a Python object per particle."""
+    particles = batch.layout.content("prt")
+    offsets = np.asarray(particles.offsets)
+    start, stop = int(offsets[0]), int(offsets[num_events])
+    content = particles.content
+    momentum, vertex = content.content("p"), content.content("vProd")
+    index = realigned_vertices(np.asarray(vertex.index)[start : offsets[-1]], offsets - start)[: stop - start]
+    has_vertex = index >= 0
+
+    def column(record: Any, name: str) -> np.ndarray:
+        return record.content(name).data[start:stop]
+
+    def position(name: str) -> np.ndarray:
+        values = np.zeros(stop - start)
+        values[has_vertex] = vertex.content.content(name).data[index[has_vertex]]
+        return values
+
+    return GeneratedEvents(
+        offsets=offsets[: num_events + 1] - start,
+        pdg=column(content, "id"),
+        status=column(content, "status"),
+        mother=column(content, "mother1"),
+        px=column(momentum, "px"),
+        py=column(momentum, "py"),
+        pz=column(momentum, "pz"),
+        e=column(momentum, "e"),
+        mass=column(content, "m"),
+        x=position("px"),
+        y=position("py"),
+        z=position("pz"),
+        tau=column(content, "tau"),
+        weight=np.ones(num_events),
+    )
+
+
+def _concatenate(parts: list[GeneratedEvents]) -> GeneratedEvents:
+    names = [name for name in vars(parts[0]) if name not in ("offsets", "charges")]
+    lengths = np.concatenate([np.diff(part.offsets) for part in parts])
+    return GeneratedEvents(
+        offsets=np.concatenate([[0], np.cumsum(lengths)]),
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names},
+    )

@@ -1,0 +1,75 @@
+"""Blocks of events from several processes, in order, with bounded memory."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+from panoptag_pyg.errors import PanopTagError
+from panoptag_pyg.events import EventBlock
+from panoptag_pyg.simulation.pipeline import EVENTS_PER_BLOCK, BlockSimulator, SimulationConfig
+
+_simulator: BlockSimulator | None = None
+
+
+def block_sizes(num_events: int) -> list[int]:
+    """Events in each block: all have ``EVENTS_PER_BLOCK``, the last one what is left."""
+    full, rest = divmod(num_events, EVENTS_PER_BLOCK)
+    return [EVENTS_PER_BLOCK] * full + ([rest] if rest else [])
+
+
+def simulate_blocks(config: SimulationConfig, num_events: int, workers: int = 1) -> Iterator[EventBlock]:
+    """Blocks of events in order, the same ones for every number of workers.
+
+    Args:
+        config: what to simulate.
+        num_events: how many in all.
+        workers: processes; with 1 (default) everything happens in this one.
+
+    Raises:
+        PanopTagError: a worker dies.
+    """
+    sizes = block_sizes(num_events)
+    if workers <= 1 or len(sizes) <= 1:
+        simulator = BlockSimulator(config)
+        for number, size in enumerate(sizes):
+            yield simulator.block(number, size)
+        return
+    workers = min(workers, len(sizes))
+    # Fresh processes: a fork would copy locks of threads that torch or BLAS may have running here.
+    executor = ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), initializer=_ignore_interrupts
+    )
+    waiting: deque[Future[EventBlock]] = deque()
+    try:
+        for number, size in enumerate(sizes):
+            # Two blocks for each worker keep all busy and memory bounded.
+            if len(waiting) >= 2 * workers:
+                yield waiting.popleft().result()
+            waiting.append(executor.submit(_simulate_block, config, number, size))
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool:
+        raise PanopTagError(
+            "a simulation worker ended unexpectedly, perhaps for lack of memory; use fewer --workers, and in a script "
+            "of your own call simulate() under `if __name__ == '__main__':`"
+        ) from None
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _ignore_interrupts() -> None:
+    # Ctrl-C reaches the whole process group; the parent alone decides what to do about it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _simulate_block(config: SimulationConfig, number: int, size: int) -> EventBlock:
+    # Initialised with the first block and not with the worker, so that an error in a setting arrives as it is.
+    global _simulator
+    if _simulator is None:
+        _simulator = BlockSimulator(config)
+    return _simulator.block(number, size)

@@ -1,0 +1,60 @@
+"""Tasks by name, so that a recipe can ask for one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from panoptag_pyg.config import StrictConfig, validate
+from panoptag_pyg.errors import ConfigError, suggest
+from panoptag_pyg.tasks.base import Task
+
+_TASKS: dict[str, type[Task]] = {}
+
+
+def register_task(name: str) -> Callable[[type[Task]], type[Task]]:
+    """Class decorator that makes a :class:`Task` available to recipes as ``name``."""
+
+    def register(task: type[Task]) -> type[Task]:
+        if name in _TASKS and _TASKS[name] is not task:
+            raise ConfigError(f"a task called '{name}' is already registered: {_TASKS[name].__qualname__}")
+        _TASKS[name] = task
+        return task
+
+    return register
+
+
+def task_names() -> tuple[str, ...]:
+    """Names of all registered tasks."""
+    return tuple(sorted(_TASKS))
+
+
+def task_config(name: str, options: dict[str, Any], source: str = "task", prefix: str = "") -> StrictConfig:
+    """The checked options of the task called ``name``, defaults included.
+
+    Args:
+        name: a registered name.
+        options: some or all of the task's options.
+        source: what an error calls the origin of the options. Default ``"task"``.
+        prefix: the options' place in that origin. Default: its top.
+
+    Raises:
+        ConfigError: for an unknown name, an unknown option or a value that doesn't fit.
+    """
+    if name not in _TASKS:
+        raise ConfigError(f"{source}: unknown task '{name}'{suggest(name, _TASKS)}")
+    return validate(_TASKS[name].Config, options, source, prefix)
+
+
+def build_task(name: str = "flavour", **options: Any) -> Task:
+    """The task called ``name`` with these options.
+
+    Args:
+        name: a registered name. Default ``"flavour"``.
+        **options: as in the task's ``Config``.
+
+    Raises:
+        ConfigError: for an unknown name, an unknown option or a value that doesn't fit.
+    """
+    config = task_config(name, options, f"task '{name}'")
+    return _TASKS[name](**{field: getattr(config, field) for field in type(config).model_fields})

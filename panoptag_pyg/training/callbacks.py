@@ -1,0 +1,189 @@
+"""What a run shows, writes and keeps at the end of every epoch."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback, Checkpoint
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from panoptag_pyg.training.checkpoint import BEST, LAST, write_text
+
+#: Seconds between two looks at the loss while an epoch runs: each look waits for the device.
+LOSS_INTERVAL = 2.0
+#: Seconds between two plain lines inside an epoch, where the output is no terminal.
+PLAIN_INTERVAL = 60.0
+
+
+class Reporter(Callback):
+    """A bar on a terminal, and one line per epoch anywhere: losses, accuracy, training events per second.
+
+    Args:
+        console: where to; standard error by default.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+        self.bar: Progress | None = None
+        self.task: Any = None
+        self.best = float("inf")
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self.events = 0
+        self.total = len(trainer.datamodule.training)  # type: ignore[attr-defined]
+        self.label = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        self.start = self.last_loss = self.last_line = time.monotonic()
+        if trainer.is_global_zero and self.console.is_terminal:
+            self.bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TextColumn("{task.fields[loss]}"),
+                TimeRemainingColumn(),
+                console=self.console,
+                transient=True,
+            )
+            self.task = self.bar.add_task(self.label, total=self.total, rate="", loss="")
+            self.bar.start()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.events += (batch["pfo"].ptr.numel() - 1) * trainer.world_size
+        now = time.monotonic()
+        self.seconds = now - self.start
+        if not trainer.is_global_zero:
+            return
+        rate = f"{self.events / max(self.seconds, 1e-9):,.0f} events/s"
+        if self.bar is not None:
+            self.bar.update(self.task, completed=min(self.events, self.total), rate=rate)
+            if now - self.last_loss >= LOSS_INTERVAL:
+                self.last_loss = now
+                self.bar.update(self.task, loss=f"loss {float(outputs['loss']):.4f}")
+        elif now - self.last_line >= PLAIN_INTERVAL:
+            self.last_line = now
+            self.console.print(f"{self.label}: {self.events}/{self.total} events, {rate}")
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        # The rate is that of training alone; the device may still be busy with the last batches.
+        if trainer.strategy.root_device.type == "cuda":
+            import torch
+
+            torch.cuda.synchronize(trainer.strategy.root_device)
+        self.seconds = time.monotonic() - self.start
+        if self.bar is not None:
+            self.bar.update(self.task, description=f"{self.label}, validating")
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self._close()
+        metrics = pl_module.epoch_metrics
+        metrics["events_per_second"] = self.events / max(self.seconds, 1e-9)
+        metrics["seconds"] = time.monotonic() - self.start
+        if not trainer.is_global_zero:
+            return
+        words = [f"{name.replace('_', ' ')} {value:.4f}" for name, value in metrics.items() if _is_score(name)]
+        mark = " *" if metrics["val_loss"] < self.best else ""
+        self.best = min(self.best, metrics["val_loss"])
+        self.console.print(
+            f"{self.label}  {'  '.join(words)}  {metrics['events_per_second']:,.0f} events/s"
+            f"  {metrics['seconds']:.0f} s{mark}"
+        )
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = state_dict["best"]
+
+
+class MetricsFile(Callback):
+    """``metrics.csv``: one row per epoch, rewritten whole; a resumed run drops rows of epochs it repeats."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[dict[str, Any]] = []
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self.rows = [row for row in read_metrics(self.path) if row["epoch"] <= trainer.current_epoch]
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step, **pl_module.epoch_metrics}
+        self.rows.append(row)
+        for logger in trainer.loggers:
+            scores = {f"epoch/{name}": value for name, value in pl_module.epoch_metrics.items()}
+            logger.log_metrics(scores, step=trainer.global_step)
+        if trainer.is_global_zero:
+            text = io.StringIO()
+            writer = csv.DictWriter(text, list(self.rows[-1]), extrasaction="ignore", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.rows)
+            write_text(self.path, text.getvalue())
+
+
+class RunCheckpoints(Checkpoint):
+    """``best.ckpt`` (weights of the lowest validation loss) and ``last.ckpt`` (all that resuming needs), each epoch.
+
+    Args:
+        folder: the run folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.best_loss = float("inf")
+        self.best_epoch = 0
+        self.best_metrics: dict[str, float] = {}
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        loss = pl_module.epoch_metrics["val_loss"]
+        if loss < self.best_loss:
+            self.best_loss, self.best_epoch = loss, trainer.current_epoch + 1
+            self.best_metrics = dict(pl_module.epoch_metrics)
+            trainer.save_checkpoint(self.folder / BEST, weights_only=True)
+        trainer.save_checkpoint(self.folder / LAST)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best_loss": self.best_loss, "best_epoch": self.best_epoch, "best_metrics": self.best_metrics}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best_loss, self.best_epoch = state_dict["best_loss"], state_dict["best_epoch"]
+        self.best_metrics = state_dict["best_metrics"]
+
+
+class InterruptWatch(Callback):
+    """Remembers what stopped the loop, because Lightning turns it into a bare ``SystemExit``."""
+
+    def __init__(self) -> None:
+        self.reason: BaseException | None = None
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
+        self.reason = exception
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Rows of a ``metrics.csv`` as numbers; empty if there is no such file."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            {key: int(value) if key in ("epoch", "step") else float(value) for key, value in row.items()}
+            for row in csv.DictReader(file)
+        ]
+
+
+def _is_score(name: str) -> bool:
+    return name not in ("lr", "events_per_second", "seconds", "train_accuracy")

@@ -1,0 +1,185 @@
+"""Checkpoints that carry their recipe, are written whole or not at all, and can't run code when read."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+from zipfile import is_zipfile
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import nn
+
+from panoptag_pyg.errors import CheckpointError, ConfigError
+from panoptag_pyg.tasks import build_task
+from panoptag_pyg.training.recipe import Recipe
+
+#: Key of our own entry in a checkpoint: strings and numbers only.
+ENTRY = "panoptag"
+#: Prefix of the tagger's weights among the Lightning module's.
+MODEL_PREFIX = "model."
+BEST, LAST = "best.ckpt", "last.ckpt"
+
+
+def load_tagger(path: str | os.PathLike[str]) -> tuple[nn.Module, Recipe]:
+    """The trained tagger of a run, ready to tag, and the recipe that made it.
+
+    Args:
+        path: a run folder (its ``best.ckpt`` is taken) or a checkpoint.
+
+    Returns:
+        the model in evaluation mode on the CPU, and its recipe.
+
+    Raises:
+        CheckpointError: if there is no checkpoint, it is damaged or unsafe, or its weights don't fit its recipe.
+    """
+    file = find_checkpoint(path)
+    checkpoint = read_checkpoint(file)
+    recipe = checkpoint_recipe(checkpoint, file)
+    model = build_model(recipe)
+    weights = {
+        name.removeprefix(MODEL_PREFIX): value
+        for name, value in checkpoint.get("state_dict", {}).items()
+        if name.startswith(MODEL_PREFIX)
+    }
+    problem = misfit(model.state_dict(), weights)
+    if problem:
+        raise CheckpointError(f"{file} doesn't fit its recipe ({recipe.model.name}): {problem}")
+    model.load_state_dict(weights)
+    return model.eval(), recipe
+
+
+def build_model(recipe: Recipe) -> nn.Module:
+    """The untrained tagger that the recipe describes; its outputs are those of the recipe's task.
+
+    Raises:
+        ConfigError: for an unknown tagger or option.
+    """
+    from panoptag_pyg.models import build_tagger
+
+    task = build_task(recipe.task.name, **recipe.task.options)
+    return build_tagger(recipe.model.name, **{"num_classes": task.num_outputs, **recipe.model.options})
+
+
+def find_checkpoint(path: str | os.PathLike[str], name: str = BEST) -> Path:
+    """The checkpoint that ``path`` means: itself, or ``name`` (default ``best.ckpt``) in a run folder."""
+    file = Path(path)
+    if file.is_dir():
+        file = file / name
+        if not file.is_file():
+            raise CheckpointError(f"{path}: no {name} in it; is it a run folder, and did its first epoch finish?")
+    if not file.is_file():
+        raise CheckpointError(f"{path}: no such run folder or checkpoint")
+    return file
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Everything in a checkpoint, on the CPU; tensors and plain values only, so that reading never runs code.
+
+    Raises:
+        CheckpointError: if it can't be read, is no checkpoint of ours, or holds anything but data.
+    """
+    path = Path(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch remarks on the pickle protocol of foreign files
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such checkpoint") from None
+    except UnpicklingError as error:
+        if is_zipfile(path) or " GLOBAL " in str(error):
+            raise CheckpointError(
+                f"{path}: refused, because it holds more than tensors and plain values; nothing of it was run"
+            ) from error
+        raise CheckpointError(f"{path}: not a checkpoint, or cut short") from error
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path}: not a checkpoint, or cut short ({reason})") from error
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(ENTRY), dict):
+        raise CheckpointError(f"{path}: a torch file, but not a checkpoint that panoptag train wrote")
+    return checkpoint
+
+
+def checkpoint_recipe(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> Recipe:
+    """The recipe inside a checkpoint.
+
+    Raises:
+        CheckpointError: if there is none, or this version can't read it.
+    """
+    text = checkpoint[ENTRY].get("recipe")
+    if not isinstance(text, str):
+        raise CheckpointError(f"{path}: has no recipe inside")
+    try:
+        return Recipe.from_json(text, f"the recipe inside {path}")
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def misfit(wanted: dict[str, torch.Tensor], given: dict[str, torch.Tensor]) -> str:
+    """One clause on how the weights ``given`` differ from those ``wanted``; empty if they fit."""
+    for name, value in wanted.items():
+        if name in given and tuple(given[name].shape) != tuple(value.shape):
+            return f"{name} is {list(given[name].shape)} in the checkpoint, {list(value.shape)} in the model"
+    missing = [name for name in wanted if name not in given]
+    surplus = [name for name in given if name not in wanted]
+    parts = [
+        f"{words} {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+        for words, names in (("the checkpoint lacks", missing), ("the model doesn't know", surplus))
+        if names
+    ]
+    return "; ".join(parts)
+
+
+class SafeCheckpointIO(TorchCheckpointIO):
+    """Lightning's way to its checkpoints: whatever path leads here, loading is ``weights_only`` and saving atomic."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write next to ``path``, then rename: a reader sees the old file or the new one.
+
+        Raises:
+            CheckpointError: if it can't be written, for example on a full disk; the old file stays.
+        """
+        try:
+            with atomic_path(Path(path)) as temporary:
+                torch.save(checkpoint, temporary)
+        except (OSError, RuntimeError) as error:
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            raise CheckpointError(f"{path}: can't be written ({reason}); is the disk full?") from error
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
+        """Read with :func:`read_checkpoint`; ``weights_only`` can't be turned off."""
+        return read_checkpoint(path)
+
+
+class atomic_path:  # noqa: N801 - used like a function
+    """Context manager: a temporary path beside ``path`` that takes its place on success and vanishes on error."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> Path:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
+        os.close(handle)
+        # mkstemp makes files that only the owner can read; a run folder is often shared.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
+        self.temporary = Path(name)
+        return self.temporary
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if kind is None:
+            os.replace(self.temporary, self.path)
+        else:
+            self.temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

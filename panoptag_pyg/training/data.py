@@ -1,0 +1,146 @@
+"""Which events train and which validate, and the batches of both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric.data import HeteroData
+
+from panoptag_pyg.errors import EventFileError
+from panoptag_pyg.events import EventDataset, EventLoader
+from panoptag_pyg.training.recipe import DataSection
+
+Paths = str | Path | Sequence[str | Path]
+
+
+class TaggerData(pl.LightningDataModule):
+    """Training and validation events of one run.
+
+    Without validation files, a share of the events is set aside: drawn per event with the section's own seed, so
+    every run on the same files validates on the same events, whatever its training seed.
+
+    Args:
+        section: the recipe's ``[data]``.
+        data: file, files, folder or glob of the training events.
+        validation: the same for validation events. Default ``None``: set some of ``data`` aside.
+        seed: of the order of the training events. Default 0.
+
+    Raises:
+        EventFileError: if a file can't be read, or too few events are left for training or validation.
+    """
+
+    def __init__(self, section: DataSection, data: Paths, validation: Paths | None = None, seed: int = 0) -> None:
+        super().__init__()
+        self.section = section
+        self.seed = seed
+        limits: dict[str, Any] = {"max_pfos": section.max_pfos, "max_jets": section.max_jets}
+        dataset = EventDataset(_paths(data), **limits)
+        if validation is None:
+            train, held_out = split_events(len(dataset), section.validation_fraction, section.split_seed)
+            self.training, self.validation = dataset.select(train), dataset.select(held_out)
+        else:
+            self.training, self.validation = dataset, EventDataset(_paths(validation), **limits)
+        for name, part in (("training", self.training), ("validation", self.validation)):
+            if not len(part):
+                raise EventFileError(f"{_names(data)}: no event is left for {name}; give more events")
+            if not part.num_jets().any():
+                raise EventFileError(f"{_names(data)}: the {name} events have no jet at all")
+
+    def loader(self, training: bool, epoch: int = 0) -> EventLoader:
+        """A loader of the training events in the order of ``epoch``, or of the validation events in file order."""
+        distributed = self.trainer is not None and self.trainer.world_size > 1
+        loader = EventLoader(
+            self.training if training else self.validation,
+            batch_size=self.section.batch_size,
+            max_pfos_per_batch=self.section.max_pfos_per_batch,
+            shuffle=training,
+            seed=self.seed,
+            num_workers=self.section.num_workers,
+            pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
+            rank=self.trainer.global_rank if distributed else 0,
+            world_size=self.trainer.world_size if distributed else 1,
+        )
+        loader.set_epoch(epoch)
+        return loader
+
+    def train_dataloader(self) -> LazyLoader:
+        # Asked for anew every epoch: under a PFO budget the number of batches differs between epochs.
+        return LazyLoader(self.loader(training=True, epoch=self.trainer.fit_loop.epoch_progress.current.processed))
+
+    def val_dataloader(self) -> EventLoader:
+        return self.loader(training=False)
+
+    def num_steps(self, max_epochs: int) -> int:
+        """Optimiser steps of ``max_epochs`` epochs together."""
+        if self.section.max_pfos_per_batch is None:
+            return max_epochs * len(self.loader(training=True))
+        return sum(len(self.loader(training=True, epoch=epoch)) for epoch in range(max_epochs))
+
+    def normalisation_sample(self) -> tuple[Tensor, Tensor]:
+        """Raw features of some training events' PFOs and jets, drawn with the split's seed.
+
+        **Shapes**: [P, 14] and [J, 4].
+        """
+        rng = np.random.default_rng((self.section.split_seed, 1))
+        number = min(self.section.normalisation_events, len(self.training))
+        chosen = np.sort(rng.choice(len(self.training), number, replace=False))
+        batches = [self.training.get_batch(part) for part in np.array_split(chosen, -(-number // 500))]
+        return torch.cat([batch["pfo"].x for batch in batches]), torch.cat([batch["jet"].x for batch in batches])
+
+    def summary(self) -> dict[str, Any]:
+        """What ``summary.json`` says about the data."""
+        return {"training": _describe(self.training), "validation": _describe(self.validation)}
+
+
+class LazyLoader:
+    """A loader whose iterators do nothing until their first batch is asked for.
+
+    Lightning makes an iterator or two per epoch that it never uses; workers must not start for those.
+    """
+
+    def __init__(self, loader: EventLoader) -> None:
+        self.loader = loader
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[HeteroData]:
+        yield from self.loader
+
+
+def split_events(num_events: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the training and of the validation events, each ascending.
+
+    Args:
+        num_events: how many there are.
+        fraction: share of validation events; at least one, if there are two events or more.
+        seed: which ones.
+    """
+    order = np.random.default_rng(seed).permutation(num_events)
+    held_out = min(max(round(fraction * num_events), 1), max(num_events - 1, 0))
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def _paths(paths: Paths) -> list[str | Path]:
+    return [paths] if isinstance(paths, (str, Path)) else list(paths)
+
+
+def _names(paths: Paths) -> str:
+    return ", ".join(str(path) for path in _paths(paths))
+
+
+def _describe(dataset: EventDataset) -> dict[str, Any]:
+    return {
+        "files": [str(file.path) for file in dataset.files],
+        "processes": list(dataset.processes),
+        "events": len(dataset),
+        "jets": int(dataset.num_jets().sum()),
+        "jets_per_class": [int(count) for count in dataset.class_counts()],
+        "pfos": int(dataset.num_pfos().sum()),
+    }

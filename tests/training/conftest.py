@@ -1,0 +1,20 @@
+"""Event files and short recipes for the tests of training."""
+
+from __future__ import annotations
+
+import pytest
+from helpers.learnable import write_learnable
+
+from panoptag_pyg.training import Recipe
+
+
+@pytest.fixture(scope="session")
+def event_file(tmp_path_factory):
+    """120 events from which flavour can be learnt."""
+    return write_learnable(tmp_path_factory.mktemp("events") / "learnable.h5", 120)
+
+
+@pytest.fixture
+def recipe():
+    """``tiny.toml`` with changes: ``recipe("train.max_epochs=1", …)``."""
+    return lambda *overrides: Recipe.from_toml("tiny.toml", list(overrides))
