@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import torch
 from torch_geometric.data import HeteroData
@@ -16,7 +17,8 @@ def forward_flops(model: PanopTag, batch: HeteroData) -> int:
     Matrix products and distances; not counted: activations, normalisations, softmax, selection of neighbours.
     A training step is taken as three times that (recomputation is ours to pay for, so it isn't counted).
     """
-    backbone, d = model.backbone, model.dim
+    backbone: Any = model.backbone
+    d = model.dim
     lengths, jets = batch["pfo"].ptr.diff().double(), batch["jet"].ptr.diff().double()
     num_pfos, num_jets, num_events = int(lengths.sum()), int(jets.sum()), len(lengths)
     all_pairs = int(lengths.square().sum())

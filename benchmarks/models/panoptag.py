@@ -30,7 +30,7 @@ from panoptag_pyg.events import EventDataset, EventLoader
 from panoptag_pyg.events.features import JET_FEATURES, PFO_FEATURES
 from panoptag_pyg.models import PanopTag
 
-SIZES: dict[str, dict[str, int]] = {
+SIZES: dict[str, dict[str, Any]] = {
     "paper": {},
     "small": {"dim": 64, "num_heads": 4, "k": 8, "num_inducing": 32, "num_decoder_layers": 2},
 }
