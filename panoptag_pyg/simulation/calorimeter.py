@@ -13,7 +13,6 @@ from numpy.polynomial import Polynomial
 from panoptag_pyg.simulation.detector_card import CalorimeterCard, EnergyFractions
 from panoptag_pyg.simulation.random import log_normal
 
-
 #: Species below this are looked up in a table; its last entry stands for all others.
 _COMMON_NUMBERS = 10_000
 

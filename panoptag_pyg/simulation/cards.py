@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import tomllib
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from panoptag_pyg import data
 from panoptag_pyg.errors import ConfigError, suggest
 
 #: Folder of the shipped cards and samples.
-DATA_FOLDER = Path(data.__file__).parent
+DATA_FOLDER = Path(str(files("panoptag_pyg.data")))
 
 
 class Card(BaseModel):

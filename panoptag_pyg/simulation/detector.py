@@ -64,6 +64,11 @@ class Detector:
         self.ecal = Calorimeter(self.card.ecal)
         self.hcal = Calorimeter(self.card.hcal)
 
+    @property
+    def max_abs_eta(self) -> float:
+        """How far out anything is seen."""
+        return float(max(self.ecal.eta_edges[-1], self.hcal.eta_edges[-1]))
+
     def __call__(self, particles: Particles, rng: np.random.Generator) -> PFOs:
         """Simulate the detector's response to ``particles`` (stable ones, without neutrinos)."""
         flight = propagate(particles, self.card.propagation)

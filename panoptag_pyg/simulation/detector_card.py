@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -21,7 +22,7 @@ TRACK_SPECIES = ("hadron", "electron", "muon")
 
 
 def _rising(name: str, values: tuple[float, ...]) -> None:
-    if not values or any(b <= a for a, b in zip(values, values[1:], strict=False)):
+    if not values or any(b <= a for a, b in pairwise(values)):
         raise ValueError(f"{name} must rise and have at least one entry, not {list(values)}")
 
 
@@ -184,7 +185,7 @@ class CalorimeterCard(Card):
             raise ValueError("cells: there must be at least one region")
         if self.cells[0].edges[0] != 0:
             raise ValueError("cells: the first region must begin at eta = 0")
-        for inner, outer in zip(self.cells, self.cells[1:], strict=False):
+        for inner, outer in pairwise(self.cells):
             if abs(inner.edges[-1] - outer.edges[0]) > 1e-9:
                 raise ValueError(f"cells: a region ends at {inner.edges[-1]}, the next begins at {outer.edges[0]}")
         _rising("resolution.abs_eta_up_to", tuple(entry.abs_eta_up_to for entry in self.resolution))
@@ -242,7 +243,7 @@ class Truth(Card):
 
     min_pt: NonNegative = 5.0
     max_delta_r: Positive = 0.3
-    particle_max_abs_eta: Positive = 6.0
+    eta_margin: NonNegative = 1.5
 
 
 class Setup(Card):

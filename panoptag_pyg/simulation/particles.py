@@ -48,21 +48,20 @@ class GeneratedEvents:
         """B."""
         return len(self.offsets) - 1
 
-    @property
-    def event(self) -> np.ndarray:
-        """Event of each entry [N]."""
-        return np.repeat(np.arange(self.num_events), np.diff(self.offsets))
+    def event_of(self, rows: np.ndarray) -> np.ndarray:
+        """Event of each of these rows, which must rise."""
+        counts = np.diff(np.searchsorted(rows, self.offsets))
+        return np.repeat(np.arange(self.num_events), counts)
 
-    @property
-    def mother_row(self) -> np.ndarray:
-        """Row of each entry's first mother in these arrays [N]."""
-        return self.mother + np.repeat(self.offsets[:-1], np.diff(self.offsets))
+    def mother_rows(self, rows: np.ndarray) -> np.ndarray:
+        """Row of the first mother of each of these rows, which must rise."""
+        return self.mother[rows] + self.offsets[self.event_of(rows)]
 
-    @property
-    def is_decay_product(self) -> np.ndarray:
-        """Whether an entry comes from a hadron's, lepton's or other particle's decay after hadronisation [N]."""
-        status = np.abs(self.status)
-        return (status >= 91) & (status <= 99)
+
+def is_decay_product(status: np.ndarray) -> np.ndarray:
+    """Whether an entry comes from a hadron's, lepton's or other particle's decay after hadronisation. [N] → [N]."""
+    status = np.abs(status)
+    return (status >= 91) & (status <= 99)
 
 
 @dataclass
@@ -108,13 +107,13 @@ def stable_particles(events: GeneratedEvents, heavy_ancestry: np.ndarray) -> Par
         events: generated records.
         heavy_ancestry: ancestry of each entry [N], as from :func:`~panoptag_pyg.simulation.truth.heavy_ancestry`.
     """
-    number = np.abs(events.pdg)
-    invisible = (number == NEUTRINOS[0]) | (number == NEUTRINOS[1]) | (number == NEUTRINOS[2])
-    rows = np.flatnonzero((events.status > 0) & ~invisible)
+    rows = np.flatnonzero(events.status > 0)
+    number = np.abs(events.pdg[rows])
+    rows = rows[(number != NEUTRINOS[0]) & (number != NEUTRINOS[1]) & (number != NEUTRINOS[2])]
     pdg = events.pdg[rows]
     return Particles(
         num_events=events.num_events,
-        event=np.searchsorted(events.offsets, rows, side="right") - 1,
+        event=events.event_of(rows),
         pdg=pdg,
         charge=charge(pdg) if events.charges is None else events.charges[rows],
         heavy_ancestry=heavy_ancestry[rows],

@@ -72,6 +72,7 @@ class BlockSimulator:
     def block(self, number: int, num_events: int = EVENTS_PER_BLOCK) -> EventBlock:
         """Events ``number * EVENTS_PER_BLOCK`` and following; the same whatever was simulated before."""
         card = self.config.detector
+        max_abs_eta = self.detector.max_abs_eta if self.config.all_eta else card.jets.max_abs_eta
         with self._stage("pythia"):
             events = self.pythia.generate(number, num_events)
         rng = np.random.default_rng([self.config.seed, number, _DETECTOR_STREAM])
@@ -81,16 +82,16 @@ class BlockSimulator:
         with self._stage("detector"):
             pfos = self.detector(particles, rng)
         with self._stage("jets"):
-            jets = cluster_pfos(pfos, card, self.config.all_eta)
+            jets = cluster_pfos(pfos, card, max_abs_eta)
         with self._stage("truth"):
-            truth_pt, truth_mass = match_truth_jets(particles, jets, card)
+            truth_pt, truth_mass = match_truth_jets(particles, jets, card, max_abs_eta)
         with self._stage("labels"):
             labels = label_jets(jets, events, weak, card.labels, self.config.label)
         truth = {**vars(labels), "truth_pt": truth_pt, "truth_mass": truth_mass}
         return _event_block(events, pfos, jets, truth, number * EVENTS_PER_BLOCK)
 
 
-def cluster_pfos(pfos: PFOs, card: DetectorCard, all_eta: bool = False) -> ClusteredJets:
+def cluster_pfos(pfos: PFOs, card: DetectorCard, max_abs_eta: float) -> ClusteredJets:
     """Jets of the PFOs as they stand in the file, so that the file's own PFOs give them again."""
     pt, eta, phi, energy = (pfos.columns[name].astype(np.float64) for name in ("pt", "eta", "phi", "energy"))
     return cluster(
@@ -102,7 +103,7 @@ def cluster_pfos(pfos: PFOs, card: DetectorCard, all_eta: bool = False) -> Clust
         algorithm=card.jets.algorithm,
         radius=card.jets.radius,
         min_pt=card.jets.min_pt,
-        max_abs_eta=np.inf if all_eta else card.jets.max_abs_eta,
+        max_abs_eta=max_abs_eta,
     )
 
 

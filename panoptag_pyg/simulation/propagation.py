@@ -44,8 +44,8 @@ def propagate(particles: Particles, card: Propagation) -> Propagated:
     """Move particles from their production vertex to the cylinder's surface.
 
     Neutral particles fly straight. Charged ones follow a helix of signed radius r[m] = pT / (0.2998 q B) around
-    (xc, yc) = (x + r sinφ, y − r cosφ). With Rc = hypot(xc, yc) and s = sign r, the direction at the closest approach is
-    φd = atan2(s·xc, −s·yc), and
+    (xc, yc) = (x + r sinφ, y − r cosφ). With Rc = hypot(xc, yc) and s = sign r, the direction at the closest approach
+    is φd = atan2(s·xc, −s·yc), and
 
     .. math:: d_0 = s (R_c - |r|), \\quad d_z = z + (p_z / p_T) \\, r \\, \\mathrm{wrap}(φ - φ_d).
 
@@ -92,16 +92,15 @@ def propagate(particles: Particles, card: Propagation) -> Propagated:
     phi[c] = direction
 
     # A particle that turns in the transverse plane for ever (pz = 0) leaves nowhere.
-    end_z = z + slope * path
     transverse = np.hypot(end_x, end_y)
     keep = np.isfinite(path) & (transverse > 0)
     if not keep.all():
-        rows, end_x, end_y, end_z, transverse, pt, slope, phi, d0, dz = (
-            values[keep] for values in (rows, end_x, end_y, end_z, transverse, pt, slope, phi, d0, dz)
+        rows, end_x, end_y, z, path, transverse, pt, slope, phi, d0, dz = (
+            values[keep] for values in (rows, end_x, end_y, z, path, transverse, pt, slope, phi, d0, dz)
         )
     return Propagated(
         rows=rows,
-        outer_eta=np.arcsinh(end_z / transverse),
+        outer_eta=np.arcsinh((z + slope * path) / transverse),
         outer_phi=np.arctan2(end_y, end_x),
         pt=pt,
         eta=np.arcsinh(slope),

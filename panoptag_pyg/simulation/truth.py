@@ -8,7 +8,7 @@ from panoptag_pyg.events.schema import HeavyAncestry
 from panoptag_pyg.simulation.detector_card import DetectorCard
 from panoptag_pyg.simulation.jets import ClusteredJets, cluster
 from panoptag_pyg.simulation.matching import pairs_within
-from panoptag_pyg.simulation.particles import GeneratedEvents, Particles
+from panoptag_pyg.simulation.particles import GeneratedEvents, Particles, is_decay_product
 from panoptag_pyg.simulation.pdg import open_heavy_flavour
 
 
@@ -21,8 +21,9 @@ def weakly_decaying(events: GeneratedEvents) -> np.ndarray:
     Shapes: [N] int8, values of :class:`~panoptag_pyg.events.schema.HeavyAncestry`.
     """
     flavour = open_heavy_flavour(events.pdg)
-    heavy = np.flatnonzero((flavour > 0) & events.is_decay_product)
-    mother = events.mother[heavy] + events.offsets[np.searchsorted(events.offsets, heavy, side="right") - 1]
+    heavy = np.flatnonzero(flavour)
+    heavy = heavy[is_decay_product(events.status[heavy])]
+    mother = events.mother_rows(heavy)
     same = flavour[mother] == flavour[heavy]
     result = flavour.copy()
     result[mother[same]] = HeavyAncestry.NONE
@@ -38,19 +39,22 @@ def heavy_ancestry(events: GeneratedEvents, weak: np.ndarray) -> np.ndarray:
 
     Shapes: [N] int8; entries that are no decay products have 0.
     """
-    is_decay = events.is_decay_product
     ancestry = np.zeros(len(weak), dtype=np.int8)
-    rows = np.flatnonzero(is_decay)
-    mother_row = events.mother_row
-    ancestor = mother_row[rows]
+    rows = np.flatnonzero(is_decay_product(events.status))
+    ancestor = events.mother_rows(rows)
+    mother_of = np.full(len(weak), -1, dtype=np.int64)
+    mother_of[rows] = ancestor
     while len(rows):
         ancestry[rows] = np.maximum(ancestry[rows], weak[ancestor])
-        go_on = is_decay[ancestor] & (ancestry[rows] < HeavyAncestry.B)
-        rows, ancestor = rows[go_on], mother_row[ancestor[go_on]]
+        higher = mother_of[ancestor]
+        go_on = (higher >= 0) & (ancestry[rows] < HeavyAncestry.B)
+        rows, ancestor = rows[go_on], higher[go_on]
     return ancestry
 
 
-def match_truth_jets(particles: Particles, jets: ClusteredJets, card: DetectorCard) -> tuple[np.ndarray, np.ndarray]:
+def match_truth_jets(
+    particles: Particles, jets: ClusteredJets, card: DetectorCard, max_abs_eta: float
+) -> tuple[np.ndarray, np.ndarray]:
     """pT and mass of the nearest jet of stable particles, 0 where there is none near.
 
     Stable particles are those the generator leaves undecayed, muons too, neutrinos not.
@@ -59,17 +63,22 @@ def match_truth_jets(particles: Particles, jets: ClusteredJets, card: DetectorCa
         particles: stable particles, without neutrinos.
         jets: J reconstructed jets.
         card: jet algorithm, and the bounds of ``[truth]``.
+        max_abs_eta: up to where there are reconstructed jets; particles further out than the card's ``eta_margin``
+            beyond it are left out, which only saves time.
 
     Returns:
         pT and mass in GeV, each [J].
     """
     transverse = np.hypot(particles.px, particles.py)
-    # Beyond the detector no jet is matched; leaving those particles out only saves time.
-    central = np.abs(particles.pz) < transverse * np.sinh(card.truth.particle_max_abs_eta)
+    central = np.abs(particles.pz) < transverse * np.sinh(max_abs_eta + card.truth.eta_margin)
     counts = np.bincount(particles.event[central], minlength=particles.num_events)
+    px, py, pz, energy = (values[central] for values in (particles.px, particles.py, particles.pz, particles.e))
     truth = cluster(
-        *(values[central] for values in (particles.px, particles.py, particles.pz, particles.e)),
-        offsets=np.concatenate([[0], np.cumsum(counts)]),
+        px,
+        py,
+        pz,
+        energy,
+        np.concatenate([[0], np.cumsum(counts)]),
         algorithm=card.jets.algorithm,
         radius=card.jets.radius,
         min_pt=card.truth.min_pt,

@@ -41,9 +41,7 @@ def simulate_blocks(config: SimulationConfig, num_events: int, workers: int = 1)
         return
     workers = min(workers, len(sizes))
     # Fresh processes: a fork would copy locks of threads that torch or BLAS may have running here.
-    executor = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_ignore_interrupts
-    )
+    executor = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_ignore_interrupts)
     waiting: deque[Future[EventBlock]] = deque()
     try:
         for number, size in enumerate(sizes):

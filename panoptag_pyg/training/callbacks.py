@@ -53,9 +53,7 @@ class Reporter(Callback):
             self.task = self.bar.add_task(self.label, total=self.total, rate="", loss="")
             self.bar.start()
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.events += (batch["pfo"].ptr.numel() - 1) * trainer.world_size
         now = time.monotonic()
         self.seconds = now - self.start

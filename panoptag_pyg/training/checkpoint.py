@@ -155,7 +155,7 @@ class SafeCheckpointIO(TorchCheckpointIO):
         return read_checkpoint(path)
 
 
-class atomic_path:  # noqa: N801 - used like a function
+class atomic_path:
     """Context manager: a temporary path beside ``path`` that takes its place on success and vanishes on error."""
 
     def __init__(self, path: Path) -> None:

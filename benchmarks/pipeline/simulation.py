@@ -1,0 +1,148 @@
+"""How long one simulated event takes, stage by stage: PYTHIA, detector, jets, truth, labels, writing.
+
+    python benchmarks/pipeline/simulation.py [--events 1000] [--process ttbar ...]
+
+Prints a table and writes benchmarks/results/simulation.json. CPU time of one process (``time.process_time``), so that
+other programs disturb it little; PYTHIA's start is not counted, but told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from panoptag_pyg.events import EventBlock, EventFileWriter
+from panoptag_pyg.simulation import DetectorCard, ProcessCard
+from panoptag_pyg.simulation.cards import shipped
+from panoptag_pyg.simulation.particles import GeneratedEvents, is_decay_product
+from panoptag_pyg.simulation.pipeline import EVENTS_PER_BLOCK, BlockSimulator, SimulationConfig
+from panoptag_pyg.simulation.pythia import Pythia
+from panoptag_pyg.simulation.simulate import BLOCKS_PER_WRITE, software_versions
+
+RESULTS = Path(__file__).parents[1] / "results"
+STAGES = ("pythia", "truth", "detector", "jets", "labels", "writing")
+
+
+def measure(process: str, num_events: int, setup_name: str) -> dict[str, float]:
+    """CPU milliseconds per event in each stage."""
+    card = DetectorCard.load()
+    setup = card.setup(setup_name)
+    settings = (*ProcessCard.load(process).settings, *setup.pythia)
+    config = SimulationConfig(settings, card, setup.impact_parameters, setup.label, False, seed=1)
+    start = time.process_time()
+    simulator = BlockSimulator(config)
+    started = time.process_time() - start
+    simulator.block(0)
+    simulator.seconds.clear()
+    blocks: list[EventBlock] = []
+    writing, num_pfos = 0.0, 0
+    num_blocks = max(num_events // EVENTS_PER_BLOCK, 1)
+    with tempfile.TemporaryDirectory() as folder, EventFileWriter(Path(folder) / "events.h5", [process]) as writer:
+        for number in range(num_blocks):
+            blocks.append(simulator.block(number))
+            num_pfos += blocks[-1].num_pfos
+            if len(blocks) == BLOCKS_PER_WRITE or number == num_blocks - 1:
+                start = time.process_time()
+                writer.write(EventBlock.concatenate(blocks))
+                writing += time.process_time() - start
+                blocks.clear()
+        start = time.process_time()
+        writer.close()
+        writing += time.process_time() - start
+    count = num_blocks * EVENTS_PER_BLOCK
+    result = {name: 1000 * simulator.seconds[name] / count for name in STAGES[:-1]}
+    result["writing"] = 1000 * writing / count
+    result["share_of_pythia"] = sum(result[name] for name in STAGES[1:]) / result["pythia"]
+    result["start_seconds"] = started
+    result["pfos_per_event"] = num_pfos / count
+    return result
+
+
+def measure_vertices(num_events: int) -> dict[str, float]:
+    """CPU milliseconds per event of three correct ways to production vertices, PYTHIA itself not counted.
+
+    ``realign``: the batch's own index, put right, with one event more in each batch; ``record``: the event record, one
+    Python call for each number; ``lifetimes``: mother's vertex + p/m·τ, down the decay chains.
+    """
+    settings = [*ProcessCard.load("ttbar").settings, *DetectorCard.load().setups["realistic"].pythia]
+    pythia = Pythia(settings, 1)
+    start = time.process_time()
+    events = pythia.generate(0, num_events)
+    batched = time.process_time() - start
+    start = time.process_time()
+    lifetime_vertices(events)
+    lifetimes = time.process_time() - start
+
+    generator = pythia._pythia
+    generator.rndm.init(5)
+    seconds = 0.0
+    for _ in range(min(num_events, 50)):
+        generator.next()
+        record = generator.event
+        start = time.process_time()
+        for i in range(record.size()):
+            particle = record[i]
+            (particle.xProd(), particle.yProd(), particle.zProd())
+        seconds += time.process_time() - start
+    return {
+        "realign": 1000 * batched / num_events / (num_events + 1),  # the event that is thrown away
+        "lifetimes": 1000 * lifetimes / num_events,
+        "record": 1000 * seconds / min(num_events, 50),
+    }
+
+
+def lifetime_vertices(events: GeneratedEvents) -> np.ndarray:
+    """Production vertices [3, N] from the decay chains: that of the mother plus its flight p/m·τ."""
+    vertex = np.zeros((3, len(events.pdg)))
+    mother, is_decay = events.mother_rows(np.arange(len(events.pdg))), is_decay_product(events.status)
+    depth = np.zeros(len(mother), dtype=np.int64)
+    ancestor, rows = mother.copy(), np.flatnonzero(is_decay)
+    while len(rows):
+        depth[rows] += 1
+        rows = rows[is_decay[ancestor[rows]]]
+        ancestor[rows] = mother[ancestor[rows]]
+    momentum = np.stack([events.px, events.py, events.pz])
+    for level in range(1, depth.max(initial=0) + 1):
+        rows = np.flatnonzero(depth == level)
+        m = mother[rows]
+        vertex[:, rows] = vertex[:, m] + momentum[:, m] * events.tau[m] / np.maximum(events.mass[m], 1e-30)
+    return vertex
+
+
+def main() -> None:
+    """Measure, print, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=1000)
+    parser.add_argument("--process", nargs="+", default=sorted(shipped("processes")))
+    parser.add_argument("--setup", default="realistic")
+    parser.add_argument("--output", type=Path, default=RESULTS / "simulation.json")
+    options = parser.parse_args()
+    print(f"CPU ms per event{'':8}" + "".join(f"{name:>10}" for name in STAGES) + "  all but PYTHIA, of PYTHIA")
+    results = {}
+    for process in options.process:
+        row = results[process] = measure(process, options.events, options.setup)
+        print(f"{process:24}" + "".join(f"{row[name]:10.3f}" for name in STAGES) + f"{row['share_of_pythia']:12.1%}")
+    vertices = measure_vertices(min(options.events, 200))
+    print("vertices, ms per event: " + ", ".join(f"{name} {value:.3f}" for name, value in vertices.items()))
+    report = {
+        "events": options.events,
+        "setup": options.setup,
+        "unit": "CPU milliseconds per event",
+        "processes": results,
+        "vertices": vertices,
+        "machine": {"processor": platform.processor() or platform.machine(), "platform": platform.platform()},
+        "software": software_versions(),
+    }
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(json.dumps(report, indent=2) + "\n")
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()
