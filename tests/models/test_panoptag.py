@@ -175,17 +175,27 @@ def test_state_dict_carries_the_normalisation(tmp_path, model, batch):
     assert torch.equal(fresh(batch), model(batch))
 
 
-def test_same_bits_on_every_run(rng):
-    batch = random_batch(rng, PFOS, JETS, torch.float32)
+@pytest.mark.parametrize("edges", [False, True], ids=["full", "edges"])
+@pytest.mark.parametrize("edge_mlp_layers", [1, 2])
+def test_same_bits_on_every_run(rng, edges, edge_mlp_layers):
+    """With several threads and tensors large enough to be shared among them."""
+    batch = random_batch(rng, (300, 451, 211), (5, 7, 4), torch.float32)
+    if edges:
+        index = ops.complete_edges(batch["jet"].ptr, batch["pfo"].ptr)
+        batch["jet", "attends", "pfo"].edge_index = index
     torch.manual_seed(3)
-    model = PanopTag(**SMALL)
+    model = PanopTag(**{**SMALL, "dim": 32}, backbone_options={"edge_mlp_layers": edge_mlp_layers})
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
     runs = []
-    for _ in range(2):
+    for _ in range(4):
         model.zero_grad()
         loss = F.cross_entropy(model(batch), batch["jet"].y)
         loss.backward()
         runs.append([loss.detach(), *(p.grad.clone() for p in model.parameters())])
-    assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
+    torch.set_num_threads(threads)
+    for run in runs[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(run, runs[0], strict=True))
 
 
 def test_bfloat16_autocast_stays_close(rng):
