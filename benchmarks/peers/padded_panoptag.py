@@ -6,6 +6,7 @@ with the same weights and events both give the same logits, and a benchmark comp
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -22,7 +23,7 @@ class PaddedMLP(nn.Module):
 
     def __init__(self, channels: list[int], norm: bool = False) -> None:
         super().__init__()
-        self.linears = nn.ModuleList(nn.Linear(i, o) for i, o in zip(channels[:-1], channels[1:], strict=True))
+        self.linears = nn.ModuleList(nn.Linear(i, o) for i, o in itertools.pairwise(channels))
         self.norms = nn.ModuleList(nn.LayerNorm(c) for c in channels[1:-1]) if norm else None
 
     def forward(self, x: Tensor) -> Tensor:

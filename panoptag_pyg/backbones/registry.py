@@ -6,19 +6,18 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 from torch import nn
 
+from panoptag_pyg.config import StrictConfig, validate
 from panoptag_pyg.errors import ConfigError, suggest
 
 #: An entry point of this group is a module or function whose loading registers backbones.
 ENTRY_POINT_GROUP = "panoptag_pyg.backbones"
 
 
-class BackboneConfig(BaseModel):
+class BackboneConfig(StrictConfig):
     """What every backbone can be told; each backbone's own config adds its options."""
-
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
     dim: int = Field(256, ge=1, description="width of the PFO embeddings")
 
@@ -81,14 +80,5 @@ def build_backbone(name: str, in_dim: int, **options: Any) -> nn.Module:
     Raises:
         ConfigError: for an unknown name or option, with the nearest one, or a value that doesn't fit.
     """
-    config = config_class(name)
-    for key in options:
-        if key not in config.model_fields:
-            raise ConfigError(f"backbone '{name}' has no option '{key}'{suggest(key, config.model_fields)}")
-    try:
-        checked = config(**options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"backbone '{name}': option '{field}': {first['msg']}") from error
-    return _BACKBONES[name][0](in_dim, **checked.model_dump())
+    config = validate(config_class(name), options, f"backbone '{name}'")
+    return _BACKBONES[name][0](in_dim, **config.model_dump())

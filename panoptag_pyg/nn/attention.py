@@ -73,12 +73,12 @@ class BipartiteAttention(MessagePassing):
         q = self.q(target).view(shape)
         k, v = _linear_pair(self.k, self.v, source)
         k, v = k.view(shape), v.view(shape)
-        if edge_index is None and source_ptr is None:
-            raise ValueError("attention needs either edge_index, or target_ptr and source_ptr")
-        if edge_index is None and not return_attention:
+        if edge_index is None and source_ptr is not None and not return_attention:
             y = ops.ragged_attention(q, k, v, target_ptr, source_ptr, *max_lengths, backend=self.backend)
             return y.flatten(1)
         if edge_index is None:
+            if target_ptr is None or source_ptr is None:
+                raise ValueError("attention needs either edge_index, or target_ptr and source_ptr")
             edge_index = ops.complete_edges(target_ptr, source_ptr)
         weight = ops.attention_weights(q, k, edge_index)
         y = self.propagate(edge_index, v=v, weight=weight, size=(len(q), len(v))).flatten(1)
@@ -92,7 +92,7 @@ class BipartiteAttention(MessagePassing):
         self, inputs: Tensor, index: Tensor, ptr: Tensor | None = None, dim_size: int | None = None
     ) -> Tensor:
         """Sum over each target's edges, in the same order on every run."""
-        return ops.segment_sum(inputs, index, dim_size)
+        return ops.segment_sum(inputs, index, len(inputs) if dim_size is None else dim_size)
 
     def __repr__(self) -> str:
         return f"BipartiteAttention({self.dim}, num_heads={self.num_heads})"
@@ -141,7 +141,7 @@ class MAB(nn.Module):
         return_attention: bool = False,
     ) -> Tensor | tuple[Tensor, Attention]:
         """See :meth:`BipartiteAttention.forward` for the arguments."""
-        result = self.attention(
+        y = self.attention(
             self.query_norm(x),
             self.source_norm(source),
             ptr,
@@ -150,7 +150,8 @@ class MAB(nn.Module):
             max_lengths,
             return_attention,
         )
-        y, attention = result if return_attention else (result, None)
+        if return_attention:
+            y, attention = y
         if ptr is None and edge_index is None:
             num_events = source_ptr.numel() - 1
             z = (x + y.view(num_events, *x.shape)).flatten(0, 1)
@@ -207,5 +208,5 @@ def _linear_pair(first: nn.Linear, second: nn.Linear, x: Tensor) -> tuple[Tensor
     """Two linear layers of the same input as one product, which reads the input once."""
     weight = torch.cat([first.weight, second.weight])
     bias = torch.cat([first.bias, second.bias])
-    y = F.linear(x, weight, bias).view(*x.shape[:-1], 2, -1)
+    y = F.linear(x, weight, bias).view(*x.shape[:-1], 2, first.out_features)
     return y.select(-2, 0), y.select(-2, 1)

@@ -6,7 +6,7 @@ Every operation has one plain reference and interchangeable backends; ``backend=
 
 from panoptag_pyg.ops import backends_optional as _optional  # registers torch-cluster and torch-scatter
 from panoptag_pyg.ops.attention import Attention, attention_weights, ragged_attention
-from panoptag_pyg.ops.edge_conv import edge_conv
+from panoptag_pyg.ops.edge_convolution import edge_conv
 from panoptag_pyg.ops.neighbours import knn_graph, neighbour_mask, neighbour_table
 from panoptag_pyg.ops.ragged import batch_from_ptr, complete_edges, ptr_from_batch
 from panoptag_pyg.ops.registry import available, register_backend

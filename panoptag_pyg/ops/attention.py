@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from panoptag_pyg.ops import attention_torch
-from panoptag_pyg.ops.ragged import complete_edges
+from panoptag_pyg.ops.ragged import complete_edges, take_rows
 from panoptag_pyg.ops.registry import find, register_backend
 from panoptag_pyg.ops.segment import segment_softmax, segment_sum
 
@@ -79,7 +79,7 @@ def attention_weights(q: Tensor, k: Tensor, edge_index: Tensor) -> Tensor:
         q [Q, H, d], k [P, H, d], edge_index [2, E] → [E, H].
     """
     query, key = edge_index
-    score = (q[query] * k[key]).sum(-1) / math.sqrt(q.size(-1))
+    score = (take_rows(q, query) * take_rows(k, key)).sum(-1) / math.sqrt(q.size(-1))
     return segment_softmax(score, query, len(q))
 
 

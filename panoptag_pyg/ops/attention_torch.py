@@ -52,7 +52,9 @@ class _EventByEvent(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, q_lengths: list[int] | None, k_lengths: list[int]) -> Tensor:
         shared = q_lengths is None
-        queries = _heads_first(q, [len(q)]) * len(k_lengths) if shared else _heads_first(q, q_lengths)
+        queries = _heads_first(q, [len(q)] if q_lengths is None else q_lengths)
+        if shared:
+            queries = queries * len(k_lengths)
         results, log_sums = [], []
         events = zip(queries, _heads_first(k, k_lengths), _heads_first(v, k_lengths), strict=True)
         for query, key, value in events:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 
@@ -108,7 +109,7 @@ def reference(x: Tensor, k: int, ptr: Tensor, metric: str, loop: bool) -> Tensor
     """Float64 brute force with a stable sort: the yardstick of the other backends."""
     table = torch.empty(len(x), k, dtype=torch.long, device=x.device)
     bounds = ptr.tolist()
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, stop in itertools.pairwise(bounds):
         points = x[start:stop].double()
         delta = points[:, None, :] - points[None, :, :]
         if metric == "wrapped_phi":

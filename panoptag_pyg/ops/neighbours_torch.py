@@ -7,6 +7,7 @@ keys of a row differ, so the result is deterministic, ties go to the lower index
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -30,7 +31,7 @@ def neighbour_table(x: Tensor, k: int, ptr: Tensor, metric: str, loop: bool) -> 
 
 
 def _fill_event_by_event(table: Tensor, x: Tensor, k: int, bounds: list[int], metric: str, loop: bool) -> None:
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, stop in itertools.pairwise(bounds):
         n = stop - start
         if n == 0:
             continue
@@ -50,7 +51,7 @@ def _fill_event_by_event(table: Tensor, x: Tensor, k: int, bounds: list[int], me
 
 def _fill_on_device(table: Tensor, x: Tensor, k: int, bounds: list[int], metric: str, loop: bool) -> None:
     """Several events at once, each padded to the longest of its tile: few launches for many small events."""
-    lengths = [stop - start for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
+    lengths = [stop - start for start, stop in itertools.pairwise(bounds)]
     event = 0
     while event < len(lengths):
         last, longest = event, 0
@@ -101,14 +102,18 @@ def _centred(points: Tensor, metric: str) -> Tensor:
 def _squared_distances(rows: Tensor, columns: Tensor, metric: str) -> Tensor:
     """[…, R, D], […, N, D] → […, R, N]: differences in one or two dimensions, one matrix product in more."""
     if rows.size(-1) <= 2:
-        total = None
+        total = rows.new_zeros(())
         for c in range(rows.size(-1)):
-            delta = rows[..., :, None, c] - columns[..., None, :, c]
             if metric == "wrapped_phi" and c == 1:
-                # round() is exact for any number of turns, and quicker than remainder().
-                delta -= torch.round(delta / (2 * math.pi)).mul_(2 * math.pi)
-            total = delta.square_() if total is None else total.addcmul_(delta, delta)
-        return rows.new_zeros(*rows.shape[:-1], columns.size(-2)) if total is None else total
+                # In turns, Δφ is wrapped by taking off the nearest whole number, whatever the number of turns.
+                turns = rows / (2 * math.pi), columns / (2 * math.pi)
+                delta = turns[0][..., :, None, c] - turns[1][..., None, :, c]
+                delta -= torch.round(delta)
+                total = total.addcmul_(delta, delta, value=4 * math.pi**2)
+            else:
+                delta = rows[..., :, None, c] - columns[..., None, :, c]
+                total = delta.square_() if c == 0 else total.addcmul_(delta, delta)
+        return total.expand(*rows.shape[:-1], columns.size(-2)).clone() if total.dim() == 0 else total
     row_norm = rows.square().sum(-1, keepdim=True)
     column_norm = columns.square().sum(-1).unsqueeze(-2)
     product = (rows * -2.0) @ columns.transpose(-1, -2)

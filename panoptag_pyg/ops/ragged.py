@@ -47,3 +47,20 @@ def compute_dtype(tensor: Tensor) -> torch.dtype:
     if torch.is_autocast_enabled(tensor.device.type) and tensor.dtype != torch.float64:
         return torch.get_autocast_dtype(tensor.device.type)
     return tensor.dtype
+
+
+def take_rows(x: Tensor, index: Tensor) -> Tensor:
+    """Rows of ``x``, whose gradient is the same on every run: ``index`` of any shape [...] to [..., D]."""
+    if x.device.type == "cpu":
+        return x.index_select(0, index.reshape(-1)).view(*index.shape, *x.shape[1:])
+    return x[index]
+
+
+def add_rows_(x: Tensor, index: Tensor, rows: Tensor) -> Tensor:
+    """Add rows to those of ``x`` at ``index`` [N], which may repeat; the same bits on every run.
+
+    With several threads, index_put_ adds in any order on a CPU, and index_add_ does so on a GPU; the other doesn't.
+    """
+    if x.device.type == "cpu":
+        return x.index_add_(0, index, rows)
+    return x.index_put_((index,), rows, accumulate=True)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from panoptag_pyg.errors import ConfigError, suggest
+from panoptag_pyg.ops.ragged import add_rows_, take_rows
 from panoptag_pyg.ops.registry import find, register_backend
 
 REDUCTIONS = ("sum", "mean", "max", "min")
@@ -52,7 +53,7 @@ def segment_softmax(x: Tensor, index: Tensor, num_segments: int, backend: str = 
 
 def segment_sum(x: Tensor, index: Tensor, num_segments: int) -> Tensor:
     """Sum the rows that share an index: [E, ...], [E] → [S, ...]; the same bits on every run, also on a GPU."""
-    return x.new_zeros(num_segments, *x.shape[1:]).index_put((index,), x, accumulate=True)
+    return add_rows_(x.new_zeros(num_segments, *x.shape[1:]), index, x)
 
 
 def reduce_reference(x: Tensor, ptr: Tensor, reduce: str) -> Tensor:
@@ -63,8 +64,7 @@ def reduce_reference(x: Tensor, ptr: Tensor, reduce: str) -> Tensor:
         if start == stop:
             rows.append(x.new_zeros(x.shape[1:]))
         else:
-            function = {"sum": torch.sum, "mean": torch.mean, "max": torch.amax, "min": torch.amin}[reduce]
-            rows.append(function(part, dim=0))
+            rows.append(getattr(part, {"max": "amax", "min": "amin"}.get(reduce, reduce))(dim=0))
     return torch.stack(rows) if rows else x.new_zeros(0, *x.shape[1:])
 
 
@@ -95,8 +95,8 @@ def softmax_torch(x: Tensor, index: Tensor, num_segments: int) -> Tensor:
         rows = index.view(-1, *[1] * (x.dim() - 1)).expand_as(x)
         largest = x.new_full((num_segments, *x.shape[1:]), float("-inf"))
         largest.scatter_reduce_(0, rows, x.detach(), "amax")
-    exponential = (x - largest[index]).exp()
-    return exponential / segment_sum(exponential, index, num_segments)[index]
+    exponential = (x - take_rows(largest, index)).exp()
+    return exponential / take_rows(segment_sum(exponential, index, num_segments), index)
 
 
 register_backend("segment_reduce", "reference", reduce_reference)

@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from panoptag_pyg.ops import edge_conv_torch
+from panoptag_pyg.ops import edge_convolution_torch
 from panoptag_pyg.ops.ragged import compute_dtype
 from panoptag_pyg.ops.registry import find, register_backend
 
 #: ``eps`` of the layer normalisations inside the edge MLP.
-NORM_EPS = edge_conv_torch.NORM_EPS
+NORM_EPS = edge_convolution_torch.NORM_EPS
 
 
 @torch.compiler.disable
@@ -69,4 +69,4 @@ def reference(
 
 
 register_backend("edge_conv", "reference", reference)
-register_backend("edge_conv", "torch", edge_conv_torch.edge_conv, devices=("cpu", "cuda"))
+register_backend("edge_conv", "torch", edge_convolution_torch.edge_conv, devices=("cpu", "cuda"))

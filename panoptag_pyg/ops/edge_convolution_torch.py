@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from panoptag_pyg.ops.ragged import add_rows_, take_rows
+
 NORM_EPS = 1e-5
 #: Elements of one intermediate [edges of a chunk, width]; half a MiB of float32 on the CPU.
 CHUNK = 1 << 17
@@ -31,7 +33,7 @@ def edge_conv(x: Tensor, table: Tensor, linears: _Parameters, norms: _Parameters
     neighbour = F.linear(x, weight[:, :dim])
     centre = F.linear(x, weight[:, dim:] - weight[:, :dim], bias)
     if len(linears) == 1 or table.numel() == 0:
-        out = neighbour[table].amax(1) + centre if table.numel() else centre
+        out = take_rows(neighbour, table).amax(1) + centre if table.numel() else centre
         for weight, bias in linears[1:]:
             out = F.linear(out, weight, bias)
         return out
@@ -111,8 +113,7 @@ class _EdgeLayers(torch.autograd.Function):
                 grads[i] += grad_norm_weight
                 grads[i + 1] += grad_norm_bias
             torch.sum(grad.view(stop - start, k, -1), 1, out=grad_centre[start:stop])
-            # index_put_ gives the same bits on every run, on a GPU too, where index_add_ doesn't.
-            grad_neighbour.index_put_((index.reshape(-1),), grad, accumulate=True)
+            add_rows_(grad_neighbour, index.reshape(-1), grad)
         return grad_neighbour, grad_centre, None, *grads
 
 
