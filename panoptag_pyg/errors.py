@@ -31,8 +31,9 @@ class MissingExtraError(PanopTagError, ImportError):
 def suggest(name: str, known: Iterable[str]) -> str:
     """``"; did you mean 'ttbar'? (known: …)"``: the end of a sentence about an unknown ``name``."""
     names = sorted(known)
-    near = get_close_matches(name.lower(), names, n=1, cutoff=0.4)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
+    by_lower = {known_name.lower(): known_name for known_name in names}
+    near = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.4)
+    hint = f"; did you mean '{by_lower[near[0]]}'?" if near else ""
     return f"{hint} (known: {', '.join(names)})"
 
 

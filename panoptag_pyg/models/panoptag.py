@@ -12,7 +12,8 @@ from torch_geometric.data import HeteroData
 from panoptag_pyg.backbones import build_backbone, config_class
 from panoptag_pyg.errors import ConfigError
 from panoptag_pyg.events.features import JET_FEATURES, PFO_FEATURES
-from panoptag_pyg.nn import MAB, MLP, FeatureNormalisation
+from panoptag_pyg.models.decoders import build_decoder
+from panoptag_pyg.nn import MLP, FeatureNormalisation
 from panoptag_pyg.ops import Attention, ptr_from_batch
 
 #: What ``model(batch, return_attention=True)`` returns.
@@ -46,6 +47,9 @@ class PanopTag(nn.Module):
         backbone: name of the event encoder, or a module ``(x, pos, ptr, max_length) → [P, out_dim]``.
             Default ``"panoptag"``.
         backbone_options: options of the encoder's config; win over the arguments above.
+        decoder: name of the jet query decoder, or a module called as
+            :class:`~panoptag_pyg.models.decoders.CrossAttentionDecoder`. Default ``"cross_attention"``, the
+            paper's; ``"geometric"`` lets each head look at a scale in (η, φ) that it learns.
         pfo_features: names of the PFO features, in their order. Default: the 14 of the paper.
         jet_features: names of the jet features, in their order. Default: pt, eta, phi, mass.
 
@@ -72,6 +76,7 @@ class PanopTag(nn.Module):
         wrap_phi: bool = True,
         backbone: str | nn.Module = "panoptag",
         backbone_options: Mapping[str, Any] | None = None,
+        decoder: str | nn.Module = "cross_attention",
         pfo_features: tuple[str, ...] = PFO_FEATURES,
         jet_features: tuple[str, ...] = JET_FEATURES,
     ) -> None:
@@ -98,14 +103,16 @@ class PanopTag(nn.Module):
             raise ConfigError(f"the backbone gives {backbone.out_dim} numbers per PFO, but dim is {dim}")
         self.backbone = backbone
         self.jet_embed = MLP([len(jet_features), dim, dim])
-        self.decoder = nn.ModuleList(MAB(dim, num_heads) for _ in range(num_decoder_layers))
+        if isinstance(decoder, str):
+            decoder = build_decoder(decoder, dim, num_heads, num_decoder_layers)
+        self.decoder = decoder
         self.head = MLP([dim, dim, num_classes])
         self.dim, self.num_classes = dim, num_classes
 
     def reset_parameters(self) -> None:
         """Draw all weights anew; the normalisation stays."""
-        for layer in (self.backbone, self.jet_embed, *self.decoder, self.head):
-            layer.reset_parameters()
+        for layer in (self.backbone, self.jet_embed, self.decoder, self.head):
+            layer.reset_parameters()  # type: ignore[operator]
 
     def fit_normalisation(self, pfo_x: Tensor, jet_x: Tensor) -> None:
         """Take mean and deviation of the features from training data.
@@ -143,20 +150,12 @@ class PanopTag(nn.Module):
         lengths = (jet.get("max_length"), pfo.get("max_length"))
         h = self.embed_pfos(batch)
         z = self.jet_embed(self.jet_normalisation(jet.x))
-        attention = None
-        for i, layer in enumerate(self.decoder):
-            wanted = return_attention and i == len(self.decoder) - 1
-            z = layer(z, h, jet_ptr, pfo_ptr, edge_index, lengths, wanted)
-            if wanted:
-                z, attention = z
-        if return_attention and attention is None:
-            raise ConfigError("a model without decoder layers has no attention to return")
-        return z, attention
+        positions = (jet.pos, pfo.pos)
+        return self.decoder(z, h, jet_ptr, pfo_ptr, positions, edge_index, lengths, return_attention)
 
     def __repr__(self) -> str:
         parameters = sum(p.numel() for p in self.parameters())
-        decoder = f"{len(self.decoder)} decoder layers"
-        return f"PanopTag({self.backbone!r}, {decoder}, {self.num_classes} classes, {parameters:,} parameters)"
+        return f"PanopTag({self.backbone!r}, {self.decoder!r}, {self.num_classes} classes, {parameters:,} parameters)"
 
 
 def event_ptr(store: Any) -> Tensor:

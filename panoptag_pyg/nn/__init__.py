@@ -2,7 +2,8 @@
 
 from panoptag_pyg.nn.attention import ISAB, MAB, BipartiteAttention
 from panoptag_pyg.nn.edge_conv import EdgeConv
+from panoptag_pyg.nn.geometric import GeometricAttention
 from panoptag_pyg.nn.mlp import MLP
 from panoptag_pyg.nn.normalisation import FeatureNormalisation
 
-__all__ = ["ISAB", "MAB", "MLP", "BipartiteAttention", "EdgeConv", "FeatureNormalisation"]
+__all__ = ["ISAB", "MAB", "MLP", "BipartiteAttention", "EdgeConv", "FeatureNormalisation", "GeometricAttention"]

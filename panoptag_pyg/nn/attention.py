@@ -57,6 +57,7 @@ class BipartiteAttention(MessagePassing):
         edge_index: Tensor | None = None,
         max_lengths: tuple[int | None, int | None] = (None, None),
         return_attention: bool = False,
+        positions: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor | tuple[Tensor, Attention]:
         """Attend; ``target_ptr=None`` with a ``source_ptr`` means that all events share the targets.
 
@@ -68,21 +69,35 @@ class BipartiteAttention(MessagePassing):
             edge_index: edges to attend along. Default: all pairs of the same event.
             max_lengths: most targets and sources in one event, where known.
             return_attention: also return the weights. Default ``False``.
+            positions: (η, φ) of targets [J, 2] and sources [P, 2], for attention that depends on them.
         """
-        shape = (-1, self.num_heads, self.dim // self.num_heads)
-        q = self.q(target).view(shape)
-        k, v = _linear_pair(self.k, self.v, source)
-        k, v = k.view(shape), v.view(shape)
-        if edge_index is None and source_ptr is not None and not return_attention:
+        if edge_index is None and source_ptr is None:
+            raise ValueError("attention needs either edge_index, or target_ptr and source_ptr")
+        q, k, v = self.project(target, source, positions)
+        if edge_index is None and not return_attention:
             y = ops.ragged_attention(q, k, v, target_ptr, source_ptr, *max_lengths, backend=self.backend)
-            return y.flatten(1)
+            return self._joined_heads(y)
         if edge_index is None:
             if target_ptr is None or source_ptr is None:
-                raise ValueError("attention needs either edge_index, or target_ptr and source_ptr")
+                raise ValueError("attention weights need the targets of each event, not shared ones")
             edge_index = ops.complete_edges(target_ptr, source_ptr)
         weight = ops.attention_weights(q, k, edge_index)
-        y = self.propagate(edge_index, v=v, weight=weight, size=(len(q), len(v))).flatten(1)
+        y = self._joined_heads(self.propagate(edge_index, v=v, weight=weight, size=(len(q), len(v))))
         return (y, Attention(edge_index, weight)) if return_attention else y
+
+    def project(
+        self, target: Tensor, source: Tensor, positions: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries [J, H, e], keys and values [P, H, e]; the first d / H columns of a value are what it says.
+
+        A subclass may append columns to all three: their products join the scores.
+        """
+        shape = (-1, self.num_heads, self.dim // self.num_heads)
+        k, v = _linear_pair(self.k, self.v, source)
+        return self.q(target).view(shape), k.view(shape), v.view(shape)
+
+    def _joined_heads(self, y: Tensor) -> Tensor:
+        return y[..., : self.dim // self.num_heads].flatten(1)
 
     def message(self, v_j: Tensor, weight: Tensor) -> Tensor:
         """Value of the source times the edge's weight: [E, H, d / H]."""
@@ -95,7 +110,7 @@ class BipartiteAttention(MessagePassing):
         return ops.segment_sum(inputs, index, len(inputs) if dim_size is None else dim_size)
 
     def __repr__(self) -> str:
-        return f"BipartiteAttention({self.dim}, num_heads={self.num_heads})"
+        return f"{type(self).__name__}({self.dim}, num_heads={self.num_heads})"
 
 
 class MAB(nn.Module):
@@ -112,6 +127,7 @@ class MAB(nn.Module):
     Args:
         dim: width.
         num_heads: attention heads.
+        attention: the attention layer. Default: :class:`BipartiteAttention`.
 
     Shapes:
         x [Q, dim], source [P, dim] → [Q, dim]; [B·M, dim] for x [M, dim] shared by all events.
@@ -119,9 +135,9 @@ class MAB(nn.Module):
     Source: Lee et al., *Set Transformer*, arXiv:1810.00825, eq. 6 and 7.
     """
 
-    def __init__(self, dim: int, num_heads: int) -> None:
+    def __init__(self, dim: int, num_heads: int, attention: BipartiteAttention | None = None) -> None:
         super().__init__()
-        self.attention = BipartiteAttention(dim, num_heads)
+        self.attention = BipartiteAttention(dim, num_heads) if attention is None else attention
         self.query_norm, self.source_norm, self.output_norm = (nn.LayerNorm(dim) for _ in range(3))
         self.o = nn.Linear(dim, dim)
 
@@ -139,6 +155,7 @@ class MAB(nn.Module):
         edge_index: Tensor | None = None,
         max_lengths: tuple[int | None, int | None] = (None, None),
         return_attention: bool = False,
+        positions: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor | tuple[Tensor, Attention]:
         """See :meth:`BipartiteAttention.forward` for the arguments."""
         y = self.attention(
@@ -149,6 +166,7 @@ class MAB(nn.Module):
             edge_index,
             max_lengths,
             return_attention,
+            positions,
         )
         if return_attention:
             y, attention = y

@@ -1,3 +1,4 @@
+import copy
 import math
 
 import pytest
@@ -16,10 +17,10 @@ PFOS = (12, 0, 1, 31, 5, 2, 17)
 JETS = (2, 1, 3, 4, 0, 1, 5)
 
 
-@pytest.fixture
-def model():
+@pytest.fixture(params=["cross_attention", "geometric"])
+def model(request):
     torch.manual_seed(1)
-    return PanopTag(**SMALL).double().eval()
+    return PanopTag(**SMALL, decoder=request.param).double().eval()
 
 
 @pytest.fixture
@@ -69,7 +70,8 @@ def test_jet_order_permutes_the_logits(rng, model, batch):
             for start, n in zip(batch["jet"].ptr.tolist(), JETS, strict=False)
         ]
     )
-    batch["jet"].x = batch["jet"].x[order]
+    for key in ("x", "pos"):
+        batch["jet"][key] = batch["jet"][key][order]
     close(model(batch), logits[order])
 
 
@@ -169,7 +171,10 @@ def test_gradients_equal_the_references(rng, batch, monkeypatch):
 
 def test_state_dict_carries_the_normalisation(tmp_path, model, batch):
     torch.save(model.state_dict(), tmp_path / "weights.pt")
-    fresh = PanopTag(**SMALL).double().eval()
+    fresh = copy.deepcopy(model)
+    fresh.reset_parameters()
+    for buffer in fresh.buffers():
+        buffer.fill_(1)
     assert not torch.allclose(fresh(batch), model(batch))
     fresh.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
     assert torch.equal(fresh(batch), model(batch))
