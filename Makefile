@@ -60,8 +60,8 @@ readme: $(READY) ## put the demo's measured table and figures into README.md
 
 constraints: $(READY) ## move every pin but PyTorch's to the newest release that fits
 	$(PIP) install --upgrade --upgrade-strategy eager --prefer-binary 'torch==$(TORCH_VERSION)' --editable '.[all]'
-	@{ grep '^#' constraints.txt; grep -E '^torch_(cluster|scatter)==' constraints.txt; \
-	  $(PIP) freeze --all --exclude-editable --exclude pip | sed 's/^\(torch==[^+]*\)+.*/\1/'; } > constraints.new
+	@{ grep '^#' constraints.txt; { grep -E '^torch_(cluster|scatter)==' constraints.txt; \
+	  $(PIP) freeze --all --exclude-editable --exclude pip | sed 's/^\(torch==[^+]*\)+.*/\1/'; } | LC_ALL=C sort -f; } > constraints.new
 	@mv constraints.new constraints.txt
 
 environment: $(READY) ## only set up .venv

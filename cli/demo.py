@@ -21,8 +21,7 @@ import typer
 
 from panoptag_pyg import __version__
 from panoptag_pyg.errors import ConfigError
-
-from .common import write_json, write_text
+from panoptag_pyg.output import write_json, write_text
 
 #: Processes that the demo trains on, and one that it never trains on.
 TRAINED = ("ttbar", "single_top", "ttH")

@@ -37,6 +37,8 @@ def train(
     except TrainingInterrupted as stop:
         typer.echo(f"\n{stop}; the same command with --resume goes on.", err=True)
         raise typer.Exit(130) from stop
+    if not run.main_process:
+        return  # another process of a distributed run speaks for all
     summary = run.summary
     best = summary["best"]
     scores = ", ".join(

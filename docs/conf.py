@@ -24,6 +24,8 @@ extensions = [
 exclude_patterns = ["_build", "images/*.md"]
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
+# Names in type hints, such as `Tensor` or `name`, that several of our classes may answer to.
+suppress_warnings = ["ref.python"]
 html_theme = "furo"
 html_title = "panoptag-pyg"
 
@@ -44,8 +46,14 @@ def escape_bars(app, what, name, obj, options, lines):
         lines[i] = "".join(parts)
 
 
+def skip_tuple_fields(app, what, name, obj, skip, options):
+    """A named tuple's fields stand in its docstring; Python's own "Alias for field number 0" says nothing."""
+    return True if (getattr(obj, "__doc__", None) or "").startswith("Alias for field number") else None
+
+
 def setup(app):
     import generate
 
     app.connect("builder-inited", lambda app: generate.write_all(DOCS / "_generated"))
+    app.connect("autodoc-skip-member", skip_tuple_fields)
     app.connect("autodoc-process-docstring", escape_bars, priority=900)

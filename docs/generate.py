@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import pkgutil
+from importlib import import_module
 from pathlib import Path
+
+from sphinx.pycode import ModuleAnalyzer
 
 import panoptag_pyg
 from panoptag_pyg.events import schema
@@ -66,26 +70,44 @@ def file_format() -> str:
 
 
 def reference(name: str, purpose: str) -> str:
-    """The page of one subpackage: its own docstring, then every public module."""
-    package = f"panoptag_pyg.{name}"
-    folder = Path(panoptag_pyg.__file__).parent / name
-    modules = [package]
-    for module in pkgutil.walk_packages([str(folder)], prefix=f"{package}."):
-        if not any(part.startswith("_") for part in module.name.split(".")):
-            modules.append(module.name)
-    lines = [f"# {package}", "", f"{purpose[0].upper()}{purpose[1:]}.", ""]
-    for module in modules:
-        if module != package:
-            lines += [f"## {module.removeprefix(package + '.')}", ""]
-        lines += [
-            "```{eval-rst}",
-            f".. automodule:: {module}",
-            "   :members:",
-            "   :show-inheritance:",
-            "```",
-            "",
-        ]
+    """The page of one subpackage: what users import from it, then what else its modules hold; everything once."""
+    package = import_module(f"panoptag_pyg.{name}")
+    lines = [f"# panoptag_pyg.{name}", "", f"{purpose[0].upper()}{purpose[1:]}.", "", *about(package.__name__)]
+    shown = set()
+    for member in getattr(package, "__all__", ()):
+        value = getattr(package, member)
+        # What another subpackage defines is described there.
+        if getattr(value, "__module__", package.__name__).startswith(package.__name__):
+            lines += directive(package.__name__, member, value)
+            shown.add(id(value))
+    for info in pkgutil.walk_packages(package.__path__, prefix=f"{package.__name__}."):
+        if any(part.startswith("_") for part in info.name.split(".")):
+            continue
+        module = import_module(info.name)
+        lines += [f"## {info.name.removeprefix(package.__name__ + '.')}", "", *about(info.name)]
+        constants = {member for owner, member in ModuleAnalyzer.for_module(info.name).find_attr_docs() if not owner}
+        for member, value in vars(module).items():
+            own = getattr(value, "__module__", None) == info.name and getattr(value, "__doc__", None)
+            if not member.startswith("_") and id(value) not in shown and (own or member in constants):
+                lines += directive(info.name, member, value)
+                shown.add(id(value))
     return "\n".join(lines)
+
+
+def about(module: str) -> list[str]:
+    """A module's own docstring; not in the index, where a function may have the same name."""
+    return ["```{eval-rst}", f".. automodule:: {module}", "   :no-members:", "   :no-index:", "```", ""]
+
+
+def directive(module: str, member: str, value: object) -> list[str]:
+    """One class, function or constant."""
+    if inspect.isclass(value):
+        kind, options = "autoclass", ["   :members:", "   :show-inheritance:"]
+    elif inspect.isroutine(value):
+        kind, options = "autofunction", []
+    else:
+        kind, options = "autodata", ["   :no-value:"]
+    return ["```{eval-rst}", f".. {kind}:: {module}.{member}", *options, "```", ""]
 
 
 def write_all(folder: Path) -> None:

@@ -22,9 +22,7 @@ class PaddedMLP(nn.Module):
 
     def __init__(self, channels: list[int], norm: bool = False) -> None:
         super().__init__()
-        self.linears = nn.ModuleList(
-            nn.Linear(i, o) for i, o in zip(channels[:-1], channels[1:], strict=True)
-        )
+        self.linears = nn.ModuleList(nn.Linear(i, o) for i, o in zip(channels[:-1], channels[1:], strict=True))
         self.norms = nn.ModuleList(nn.LayerNorm(c) for c in channels[1:-1]) if norm else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -58,8 +56,9 @@ def padded_knn(x: Tensor, mask: Tensor, k: int, metric: str) -> tuple[Tensor, Te
         phi = delta[..., 1] - 2 * math.pi * torch.round(delta[..., 1] / (2 * math.pi))
         distance = delta[..., 0].square() + phi.square()
     else:
-        distance = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist" if x.size(2) <= 2 else
-                               "use_mm_for_euclid_dist")
+        distance = torch.cdist(
+            x, x, compute_mode="donot_use_mm_for_euclid_dist" if x.size(2) <= 2 else "use_mm_for_euclid_dist"
+        )
     n = x.size(1)
     alone = mask.sum(1) == 1
     diagonal = torch.eye(n, dtype=torch.bool, device=x.device) & ~alone[:, None, None]
@@ -137,12 +136,8 @@ class PaddedBackbone(nn.Module):
         super().__init__()
         self.k, self.metric = k, "wrapped_phi" if wrap_phi else "euclidean"
         self.embed = PaddedMLP([len(PFO_FEATURES), dim, dim])
-        self.local_layers = nn.ModuleList(
-            PaddedEdgeConv(dim, edge_mlp_layers) for _ in range(num_local_layers)
-        )
-        self.global_layers = nn.ModuleList(
-            PaddedISAB(dim, num_heads, num_inducing) for _ in range(num_global_layers)
-        )
+        self.local_layers = nn.ModuleList(PaddedEdgeConv(dim, edge_mlp_layers) for _ in range(num_local_layers))
+        self.global_layers = nn.ModuleList(PaddedISAB(dim, num_heads, num_inducing) for _ in range(num_global_layers))
 
     def forward(self, x: Tensor, pos: Tensor, mask: Tensor) -> Tensor:
         x = self.embed(x)
@@ -200,7 +195,6 @@ class PaddedPanopTag(nn.Module):
         for layer in self.decoder:
             z = layer(z, h, mask)
         return self.head(z)[jet_mask]
-
 
 
 def pad(x: Tensor, ptr: Tensor, longest: int | None = None) -> tuple[Tensor, Tensor]:

@@ -32,9 +32,7 @@ class MessagePassingBackbone(nn.Module):
         >>> model = PanopTag(dim=64, num_heads=8, backbone=MessagePassingBackbone(14, 64, layers))
     """
 
-    def __init__(
-        self, in_dim: int, dim: int, layers: Iterable[nn.Module], k: int = 8, wrap_phi: bool = True
-    ) -> None:
+    def __init__(self, in_dim: int, dim: int, layers: Iterable[nn.Module], k: int = 8, wrap_phi: bool = True) -> None:
         super().__init__()
         self.in_dim, self.out_dim, self.k = in_dim, dim, k
         self.metric = "wrapped_phi" if wrap_phi else "euclidean"

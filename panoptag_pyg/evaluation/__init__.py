@@ -1,1 +1,33 @@
-"""..."""
+"""How good a tagger is: its scores, figures of merit with uncertainties, yardsticks, reports and event displays."""
+
+from panoptag_pyg.evaluation.bootstrap import EventBootstrap, Measurement
+from panoptag_pyg.evaluation.metrics import (
+    Rejection,
+    RejectionCurve,
+    accuracy,
+    auc,
+    confusion_matrix,
+    discriminant,
+    rejection_curve,
+)
+from panoptag_pyg.evaluation.predictions import Predictions, predict_jets
+from panoptag_pyg.evaluation.report import Report, evaluate
+from panoptag_pyg.evaluation.track_counting import track_counting, track_counting_scores
+
+__all__ = [
+    "EventBootstrap",
+    "Measurement",
+    "Predictions",
+    "Rejection",
+    "RejectionCurve",
+    "Report",
+    "accuracy",
+    "auc",
+    "confusion_matrix",
+    "discriminant",
+    "evaluate",
+    "predict_jets",
+    "rejection_curve",
+    "track_counting",
+    "track_counting_scores",
+]

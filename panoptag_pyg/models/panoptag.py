@@ -129,9 +129,7 @@ class PanopTag(nn.Module):
         x = self.pfo_normalisation(pfo.x)
         return self.backbone(x, pfo.pos, event_ptr(pfo), pfo.get("max_length"))
 
-    def embed_jets(
-        self, batch: HeteroData, return_attention: bool = False
-    ) -> tuple[Tensor, Attention | None]:
+    def embed_jets(self, batch: HeteroData, return_attention: bool = False) -> tuple[Tensor, Attention | None]:
         """Embedding of each jet, before the head: [J, dim]; and the last layer's attention if asked for."""
         pfo, jet = batch["pfo"], batch["jet"]
         pfo_ptr, jet_ptr = event_ptr(pfo), event_ptr(jet)

@@ -31,9 +31,7 @@ class MLP(nn.Module):
         if len(channels) < 2:
             raise ValueError(f"an MLP needs at least an input and an output width, got {list(channels)}")
         self.channels = list(channels)
-        self.linears = nn.ModuleList(
-            nn.Linear(i, o) for i, o in zip(channels[:-1], channels[1:], strict=True)
-        )
+        self.linears = nn.ModuleList(nn.Linear(i, o) for i, o in zip(channels[:-1], channels[1:], strict=True))
         self.norms = nn.ModuleList(nn.LayerNorm(c, eps=NORM_EPS) for c in channels[1:-1]) if norm else None
 
     def reset_parameters(self) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from panoptag_pyg.ops import attention_torch
 from panoptag_pyg.ops.ragged import complete_edges
 from panoptag_pyg.ops.registry import find, register_backend
-from panoptag_pyg.ops.segment import segment_sum, segment_softmax
+from panoptag_pyg.ops.segment import segment_softmax, segment_sum
 
 
 class Attention(NamedTuple):

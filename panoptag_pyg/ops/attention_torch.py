@@ -50,9 +50,7 @@ def _zeros(part: Tensor) -> Tensor:
 
 class _EventByEvent(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, q_lengths: list[int] | None, k_lengths: list[int]
-    ) -> Tensor:
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, q_lengths: list[int] | None, k_lengths: list[int]) -> Tensor:
         shared = q_lengths is None
         queries = _heads_first(q, [len(q)]) * len(k_lengths) if shared else _heads_first(q, q_lengths)
         results, log_sums = [], []
@@ -90,9 +88,7 @@ class _EventByEvent(torch.autograd.Function):
             if query.size(2) == 0 or key.size(2) == 0:
                 grad_q, grad_k, grad_v = _zeros(query), _zeros(key), _zeros(value)
             else:
-                grad_q, grad_k, grad_v = _flash_backward(
-                    grad, query, key, value, result, log_sum, 0.0, False
-                )
+                grad_q, grad_k, grad_v = _flash_backward(grad, query, key, value, result, log_sum, 0.0, False)
             grads_q.append(grad_q)
             grads_k.append(grad_k)
             grads_v.append(grad_v)
@@ -146,7 +142,5 @@ def _padding(ptr: Tensor, num_rows: int, longest: int | None) -> tuple[Tensor, T
 
 def _flat_position(ptr: Tensor, num_rows: int, longest: int) -> Tensor:
     """Padded slot of every row: [Q]."""
-    event = torch.repeat_interleave(
-        torch.arange(ptr.numel() - 1, device=ptr.device), ptr.diff(), output_size=num_rows
-    )
+    event = torch.repeat_interleave(torch.arange(ptr.numel() - 1, device=ptr.device), ptr.diff(), output_size=num_rows)
     return event * longest + torch.arange(num_rows, device=ptr.device) - ptr[event]

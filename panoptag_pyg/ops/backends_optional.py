@@ -55,9 +55,5 @@ def scatter_segment_reduce(x: Tensor, ptr: Tensor, reduce: str) -> Tensor:
     return segment_csr(x, ptr, reduce=reduce)
 
 
-register_backend(
-    "neighbour_table", "torch-cluster", cluster_neighbour_table, unusable=_unusable("torch_cluster")
-)
-register_backend(
-    "segment_reduce", "torch-scatter", scatter_segment_reduce, unusable=_unusable("torch_scatter")
-)
+register_backend("neighbour_table", "torch-cluster", cluster_neighbour_table, unusable=_unusable("torch_cluster"))
+register_backend("segment_reduce", "torch-scatter", scatter_segment_reduce, unusable=_unusable("torch_scatter"))

@@ -92,9 +92,7 @@ class _EdgeLayers(torch.autograd.Function):
             saved = []
             for i in range(0, len(parameters), 4):
                 norm_weight, norm_bias, weight, bias = parameters[i : i + 4]
-                normed, mean, rstd = torch.native_layer_norm(
-                    h, (h.size(1),), norm_weight, norm_bias, NORM_EPS
-                )
+                normed, mean, rstd = torch.native_layer_norm(h, (h.size(1),), norm_weight, norm_bias, NORM_EPS)
                 active = F.gelu(normed)
                 saved.append((h, mean, rstd, normed, active))
                 if i + 4 < len(parameters):

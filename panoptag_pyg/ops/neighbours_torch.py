@@ -29,9 +29,7 @@ def neighbour_table(x: Tensor, k: int, ptr: Tensor, metric: str, loop: bool) -> 
     return table
 
 
-def _fill_event_by_event(
-    table: Tensor, x: Tensor, k: int, bounds: list[int], metric: str, loop: bool
-) -> None:
+def _fill_event_by_event(table: Tensor, x: Tensor, k: int, bounds: list[int], metric: str, loop: bool) -> None:
     for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
         n = stop - start
         if n == 0:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
+from torch_geometric.data import HeteroData
 
 from panoptag_pyg.config import StrictConfig
-
-if TYPE_CHECKING:
-    from torch_geometric.data import HeteroData
-
-    from panoptag_pyg.events import EventDataset
+from panoptag_pyg.events import EventDataset
 
 #: Name of a quantity -> (numerator, denominator). Sums add up exactly over batches and ranks; means don't.
 Sums = dict[str, tuple[Tensor, Tensor]]
@@ -42,7 +39,8 @@ class Task(nn.Module):
             output: the model's answer for the batch's jets.
             batch: the batch as ``EventLoader`` gives it.
 
-        **Shapes**: ``output`` [J, num_outputs]; each sum is a scalar.
+        Shapes:
+            ``output`` [J, num_outputs]; each sum is a scalar.
         """
         raise NotImplementedError
 

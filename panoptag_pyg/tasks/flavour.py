@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 from torch.nn import functional as F
+from torch_geometric.data import HeteroData
 
 from panoptag_pyg.config import StrictConfig
 from panoptag_pyg.errors import ConfigError
+from panoptag_pyg.events import EventDataset
 from panoptag_pyg.events.schema import FLAVOUR_NAMES
 from panoptag_pyg.tasks.base import Sums, Task
 from panoptag_pyg.tasks.registry import register_task
-
-if TYPE_CHECKING:
-    from torch_geometric.data import HeteroData
-
-    from panoptag_pyg.events import EventDataset
 
 
 class FlavourConfig(StrictConfig):
@@ -99,7 +96,8 @@ class FlavourTagging(Task):
             y: class of each jet; -1 where it isn't known.
             weight: weight of each jet, may be negative; 1 when ``None`` (the default).
 
-        **Shapes**: ``logits`` [J, C], ``y`` [J] (int64), ``weight`` [J]; returns a scalar.
+        Shapes:
+            ``logits`` [J, C], ``y`` [J] (int64), ``weight`` [J]; returns a scalar.
         """
         total, norm = self._loss_sums(logits, y, weight)
         return total / torch.where(norm > 0, norm, torch.ones_like(norm))
@@ -147,7 +145,8 @@ def balanced_weights(counts: Tensor) -> Tensor:
     Args:
         counts: jets of each class.
 
-    **Shapes**: ``counts`` [C]; returns [C] (float32).
+    Shapes:
+        ``counts`` [C]; returns [C] (float32).
 
     Raises:
         ConfigError: if no jet is labelled.

@@ -13,7 +13,8 @@ from lightning.pytorch.callbacks import Callback, Checkpoint
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from panoptag_pyg.training.checkpoint import BEST, LAST, write_text
+from panoptag_pyg.output import write_text
+from panoptag_pyg.training.checkpoint import BEST, LAST
 
 #: Seconds between two looks at the loss while an epoch runs: each look waits for the device.
 LOSS_INTERVAL = 2.0
@@ -53,9 +54,7 @@ class Reporter(Callback):
             self.task = self.bar.add_task(self.label, total=self.total, rate="", loss="")
             self.bar.start()
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.events += (batch["pfo"].ptr.numel() - 1) * trainer.world_size
         now = time.monotonic()
         self.seconds = now - self.start

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import warnings
 from pathlib import Path
 from pickle import UnpicklingError
@@ -15,6 +14,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import nn
 
 from panoptag_pyg.errors import CheckpointError, ConfigError
+from panoptag_pyg.output import atomic_output
 from panoptag_pyg.tasks import build_task
 from panoptag_pyg.training.recipe import Recipe
 
@@ -141,45 +141,15 @@ class SafeCheckpointIO(TorchCheckpointIO):
         """Write next to ``path``, then rename: a reader sees the old file or the new one.
 
         Raises:
-            CheckpointError: if it can't be written, for example on a full disk; the old file stays.
+            CheckpointError, OutputError: if it can't be written, for example on a full disk; the old file stays.
         """
         try:
-            with atomic_path(Path(path)) as temporary:
+            with atomic_output(path, overwrite=True) as temporary:
                 torch.save(checkpoint, temporary)
-        except (OSError, RuntimeError) as error:
-            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        except RuntimeError as error:  # how torch.save speaks of a failed write
+            reason = str(error).splitlines()[0]
             raise CheckpointError(f"{path}: can't be written ({reason}); is the disk full?") from error
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
         """Read with :func:`read_checkpoint`; ``weights_only`` can't be turned off."""
         return read_checkpoint(path)
-
-
-class atomic_path:  # noqa: N801 - used like a function
-    """Context manager: a temporary path beside ``path`` that takes its place on success and vanishes on error."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> Path:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-        os.close(handle)
-        # mkstemp makes files that only the owner can read; a run folder is often shared.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        self.temporary = Path(name)
-        return self.temporary
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if kind is None:
-            os.replace(self.temporary, self.path)
-        else:
-            self.temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

@@ -54,7 +54,7 @@ class TaggerData(pl.LightningDataModule):
 
     def loader(self, training: bool, epoch: int = 0) -> EventLoader:
         """A loader of the training events in the order of ``epoch``, or of the validation events in file order."""
-        distributed = self.trainer is not None and self.trainer.world_size > 1
+        trainer = self.trainer
         loader = EventLoader(
             self.training if training else self.validation,
             batch_size=self.section.batch_size,
@@ -62,16 +62,17 @@ class TaggerData(pl.LightningDataModule):
             shuffle=training,
             seed=self.seed,
             num_workers=self.section.num_workers,
-            pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
-            rank=self.trainer.global_rank if distributed else 0,
-            world_size=self.trainer.world_size if distributed else 1,
+            pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
+            rank=0 if trainer is None else trainer.global_rank,
+            world_size=1 if trainer is None else trainer.world_size,
         )
         loader.set_epoch(epoch)
         return loader
 
     def train_dataloader(self) -> LazyLoader:
         # Asked for anew every epoch: under a PFO budget the number of batches differs between epochs.
-        return LazyLoader(self.loader(training=True, epoch=self.trainer.fit_loop.epoch_progress.current.processed))
+        epoch = 0 if self.trainer is None else epochs_done(self.trainer)
+        return LazyLoader(self.loader(training=True, epoch=epoch))
 
     def val_dataloader(self) -> EventLoader:
         return self.loader(training=False)
@@ -85,7 +86,8 @@ class TaggerData(pl.LightningDataModule):
     def normalisation_sample(self) -> tuple[Tensor, Tensor]:
         """Raw features of some training events' PFOs and jets, drawn with the split's seed.
 
-        **Shapes**: [P, 14] and [J, 4].
+        Shapes:
+            [P, 14] and [J, 4].
         """
         rng = np.random.default_rng((self.section.split_seed, 1))
         number = min(self.section.normalisation_events, len(self.training))
@@ -112,6 +114,12 @@ class LazyLoader:
 
     def __iter__(self) -> Iterator[HeteroData]:
         yield from self.loader
+
+
+def epochs_done(trainer: pl.Trainer) -> int:
+    """Epochs that a run has finished, those before a resumption included."""
+    # `trainer.current_epoch` counts later: only after the hooks of the epoch's end, where checkpoints are written.
+    return int(trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
 
 
 def split_events(num_events: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

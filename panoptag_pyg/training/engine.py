@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import platform
-import shutil
 import signal
 import threading
 import time
@@ -20,29 +17,29 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from torch import nn
 
 from panoptag_pyg import __version__
-from panoptag_pyg.errors import CheckpointError, ConfigError
+from panoptag_pyg.output import write_text
 from panoptag_pyg.tasks import build_task
 from panoptag_pyg.training.callbacks import InterruptWatch, MetricsFile, Reporter, RunCheckpoints
-from panoptag_pyg.training.checkpoint import (
-    BEST,
-    LAST,
-    SafeCheckpointIO,
-    build_model,
-    checkpoint_recipe,
-    find_checkpoint,
-    misfit,
-    read_checkpoint,
-    write_text,
-)
-from panoptag_pyg.training.data import Paths, TaggerData
+from panoptag_pyg.training.checkpoint import LAST, SafeCheckpointIO, build_model
+from panoptag_pyg.training.cpu import cpu_threads
+from panoptag_pyg.training.data import Paths, TaggerData, epochs_done
 from panoptag_pyg.training.module import TaggerModule
 from panoptag_pyg.training.quiet import quiet_lightning
 from panoptag_pyg.training.recipe import Recipe
-
-RECIPE, METRICS, SUMMARY, TENSORBOARD = "recipe.toml", "metrics.csv", "summary.json", "tensorboard"
+from panoptag_pyg.training.run_folder import (
+    METRICS,
+    RECIPE,
+    TENSORBOARD,
+    check_output,
+    check_resumable,
+    earlier_seconds,
+    is_main_process,
+    prepare_output,
+    save_summary,
+)
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -56,10 +53,12 @@ class Run:
     Attributes:
         folder: the run folder.
         summary: what its ``summary.json`` holds.
+        main_process: whether this process wrote it; false in the other processes of a distributed run.
     """
 
     folder: Path
     summary: dict[str, Any]
+    main_process: bool = True
 
 
 def train(
@@ -104,22 +103,22 @@ def train(
         model,
         task,
         recipe,
-        datamodule.num_steps(recipe.train.max_epochs),
+        lambda: datamodule.num_steps(recipe.train.max_epochs),  # asked for when the number of ranks is known
         {"training": len(datamodule.training), "validation": len(datamodule.validation)},
     )
     if last is not None:
-        _check_resumable(last, module)
-    elif hasattr(model, "fit_normalisation"):
-        model.fit_normalisation(*datamodule.normalisation_sample())
+        check_resumable(last, module)
+    else:
+        fit_normalisation(model, datamodule)
 
-    if rank_zero_only.rank == 0:
+    if is_main_process():
         prepare_output(output, overwrite)
         write_text(output / RECIPE, f"# Resolved by panoptag-pyg {__version__}\n{recipe.to_toml()}")
-    summary = _summary(recipe, module, datamodule, output if last is not None else None)
+    summary = _summary(recipe, module, datamodule, earlier_seconds(output) if last is not None else 0.0)
     checkpoints, watch = RunCheckpoints(output), InterruptWatch()
     with quiet_lightning(), cpu_threads(recipe.train.threads), _signals_restored():
         trainer = _trainer(recipe, output, [Reporter(), MetricsFile(output / METRICS), checkpoints, watch], callbacks)
-        _save_summary(output, summary)
+        save_summary(output, summary)
         start = time.monotonic()
         try:
             trainer.fit(module, datamodule=datamodule, ckpt_path=last)
@@ -127,70 +126,18 @@ def train(
             if watch.reason is None and not isinstance(stop, KeyboardInterrupt):
                 raise
             _finish(summary, "interrupted", trainer, checkpoints, start)
-            _save_summary(output, summary)
-            raise TrainingInterrupted(f"stopped; {summary['epochs']} epochs are kept in {output}") from stop
+            save_summary(output, summary)
+            raise TrainingInterrupted(f"stopped; epochs kept in {output}: {summary['epochs']}") from stop
         _finish(summary, "finished", trainer, checkpoints, start)
-    _save_summary(output, summary)
-    return Run(output, summary)
+    save_summary(output, summary)
+    return Run(output, summary, is_main_process())
 
 
-def check_output(output: Path, resume: bool, overwrite: bool) -> None:
-    """Refuse an output that would be overwritten without being asked.
-
-    Raises:
-        ConfigError: naming ``output`` and what to do.
-    """
-    if resume and overwrite:
-        raise ConfigError("give --resume or --overwrite, not both")
-    if output.exists() and not output.is_dir():
-        raise ConfigError(f"{output}: is a file; choose another folder for the run")
-    if rank_zero_only.rank != 0 or not output.is_dir() or not any(output.iterdir()):
-        return
-    if not (output / RECIPE).is_file():
-        raise ConfigError(f"{output}: exists and is no run folder; choose another folder for the run")
-    if not resume and not overwrite:
-        raise ConfigError(f"{output}: there is a run in it; --resume goes on with it, --overwrite starts anew")
-
-
-def prepare_output(output: Path, overwrite: bool) -> None:
-    """Make the folder; with ``overwrite``, remove what an earlier run wrote and nothing else."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        if overwrite:
-            for name in (RECIPE, METRICS, SUMMARY, BEST, LAST):
-                (output / name).unlink(missing_ok=True)
-            shutil.rmtree(output / TENSORBOARD, ignore_errors=True)
-    except OSError as error:
-        raise ConfigError(f"{output}: can't be made or emptied ({error.strerror})") from error
-
-
-@contextmanager
-def cpu_threads(number: int | None) -> Iterator[None]:
-    """Run with ``number`` CPU threads; ``None`` takes ``OMP_NUM_THREADS`` or the cores this process may use.
-
-    torch counts the machine's cores, also where a container or a batch system grants fewer of them.
-    """
-    before = torch.get_num_threads()
-    if number is None and "OMP_NUM_THREADS" not in os.environ:
-        number = min(before, usable_cores())
-    if number is not None:
-        torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def usable_cores() -> int:
-    """Cores granted to this process by its affinity and its control group."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        if quota != "max":
-            cores = min(cores, -(-int(quota) // int(period)))
-    except (OSError, ValueError):
-        pass  # no version-2 control group: nothing more is known
-    return max(cores, 1)
+def fit_normalisation(model: nn.Module, data: TaggerData) -> None:
+    """Let a model that normalises its inputs take their means and scales from training events."""
+    fit = getattr(model, "fit_normalisation", None)
+    if callable(fit):
+        fit(*data.normalisation_sample())
 
 
 def _trainer(recipe: Recipe, output: Path, own: list[Callback], further: list[Callback] | None) -> pl.Trainer:
@@ -219,44 +166,7 @@ def _trainer(recipe: Recipe, output: Path, own: list[Callback], further: list[Ca
     )
 
 
-def _check_resumable(last: Path, module: TaggerModule) -> None:
-    """Refuse to go on where the result would be a mixture of two runs."""
-    checkpoint = read_checkpoint(last)
-    before, now = checkpoint_recipe(checkpoint, last).model_dump(), module.recipe.model_dump()
-    for section in ("model", "data", "task"):
-        for key in sorted({*before[section], *now[section]}):
-            old, new = before[section].get(key), now[section].get(key)
-            # Workers change the speed, not the result.
-            if old != new and key != "num_workers":
-                raise ConfigError(
-                    f"{last.parent}: was started with {section}.{key} = {old!r}, the recipe now says {new!r}; "
-                    "go on with the old value, or choose another folder"
-                )
-    data = checkpoint["panoptag"].get("data", {})
-    if data != module.data_summary:
-        raise ConfigError(
-            f"{last.parent}: was started on {data.get('training')} training and {data.get('validation')} validation "
-            f"events, now there are {module.data_summary['training']} and {module.data_summary['validation']}; "
-            "give the same files, or choose another folder"
-        )
-    problem = misfit(module.state_dict(), checkpoint.get("state_dict", {}))
-    if problem:
-        raise CheckpointError(f"{last} doesn't fit its recipe ({module.recipe.model.name}): {problem}")
-    done = checkpoint["epoch"] + 1
-    if done > module.recipe.train.max_epochs:
-        raise ConfigError(
-            f"{last.parent}: has {done} epochs already, more than train.max_epochs = "
-            f"{module.recipe.train.max_epochs}; raise it to go on"
-        )
-
-
-def _summary(recipe: Recipe, module: TaggerModule, data: TaggerData, earlier: Path | None) -> dict[str, Any]:
-    seconds = 0.0
-    if earlier is not None and (earlier / SUMMARY).is_file():
-        try:
-            seconds = float(json.loads((earlier / SUMMARY).read_text(encoding="utf-8"))["seconds"])
-        except (ValueError, KeyError, TypeError):
-            seconds = 0.0  # an unreadable summary costs the time of the first part, nothing else
+def _summary(recipe: Recipe, module: TaggerModule, data: TaggerData, seconds: float) -> dict[str, Any]:
     return {
         "status": "running",
         "model": recipe.model.name,
@@ -284,18 +194,13 @@ def _finish(
     device = trainer.strategy.root_device
     summary |= {
         "status": status,
-        "epochs": trainer.fit_loop.epoch_progress.current.processed,
+        "epochs": epochs_done(trainer),
         "best_epoch": checkpoints.best_epoch,
         "best": checkpoints.best_metrics,
         "seconds": round(summary["seconds"] + time.monotonic() - start, 3),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.processor() or 'CPU'}",
         "threads": torch.get_num_threads(),
     }
-
-
-@rank_zero_only
-def _save_summary(output: Path, summary: dict[str, Any]) -> None:
-    write_text(output / SUMMARY, json.dumps(summary, indent=2) + "\n")
 
 
 @contextmanager
@@ -310,6 +215,3 @@ def _signals_restored() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-__all__ = ["Run", "TrainingInterrupted", "check_output", "cpu_threads", "find_checkpoint", "train", "usable_cores"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
@@ -26,7 +27,7 @@ class TaggerModule(pl.LightningModule):
         model: called with a batch, answers for its jets.
         task: gives the loss and the metrics.
         recipe: stored in every checkpoint; its ``[train]`` says how to optimise.
-        num_steps: optimiser steps of the whole run.
+        num_steps: called once training starts; optimiser steps of the whole run on this rank.
         data_summary: numbers of events that a resumed run must find again.
     """
 
@@ -35,7 +36,7 @@ class TaggerModule(pl.LightningModule):
         model: nn.Module,
         task: Task,
         recipe: Recipe,
-        num_steps: int,
+        num_steps: Callable[[], int],
         data_summary: dict[str, int] | None = None,
     ) -> None:
         super().__init__()
@@ -89,7 +90,7 @@ class TaggerModule(pl.LightningModule):
             {name: torch.tensor(value, dtype=torch.float64) for name, value in self.epoch_metrics.items()}, logger=False
         )
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         train = self.recipe.train
         optimizer = torch.optim.AdamW(
             self.parameters(),
@@ -98,7 +99,8 @@ class TaggerModule(pl.LightningModule):
             # One kernel for all parameters. With 16-bit gradient scaling it can't be combined with clipping.
             fused=train.precision != "16-mixed",
         )
-        epoch = self.num_steps / train.max_epochs
+        num_steps = self.num_steps()
+        epoch = num_steps / train.max_epochs
         warmup = round(train.warmup_epochs * epoch)
         restart = train.restart_epochs
         scheduler = WarmupCosineRestarts(
@@ -107,7 +109,7 @@ class TaggerModule(pl.LightningModule):
             start=train.warmup_start_lr,
             floor=train.min_lr,
             warmup_steps=warmup,
-            cosine_steps=round(restart * epoch) if restart else self.num_steps - warmup,
+            cosine_steps=round(restart * epoch) if restart else num_steps - warmup,
             restart=bool(restart),
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -64,14 +64,32 @@ class TaskSection(_Named):
 class DataSection(StrictConfig):
     """``[data]``: which part of the events is read, and how it is cut into batches."""
 
-    max_pfos: Annotated[Positive | None, Field(description="keep the leading PFOs in pT of each event; all if absent")] = None
-    max_jets: Annotated[Positive | None, Field(description="keep the leading jets in pT of each event; all if absent")] = None
-    batch_size: Annotated[Positive | None, Field(description="events per batch; 64 if neither this nor the next is set")] = None
-    max_pfos_per_batch: Annotated[Positive | None, Field(description="PFOs per batch, instead of a number of events")] = None
-    validation_fraction: Annotated[float, Field(gt=0, lt=1, description="share of the events kept for validation, unless validation files are given")] = 0.1
-    split_seed: Annotated[NonNegative, Field(description="which events these are; not the seed of the training, so that runs share one split")] = 0
-    normalisation_events: Annotated[Positive, Field(description="training events from which means and scales of the features are taken")] = 2000
-    num_workers: Annotated[NonNegative, Field(description="processes that read ahead; 0 reads in the training process")] = 0
+    max_pfos: Annotated[
+        Positive | None, Field(description="keep the leading PFOs in pT of each event; all if absent")
+    ] = None
+    max_jets: Annotated[
+        Positive | None, Field(description="keep the leading jets in pT of each event; all if absent")
+    ] = None
+    batch_size: Annotated[
+        Positive | None, Field(description="events per batch; 64 if neither this nor the next is set")
+    ] = None
+    max_pfos_per_batch: Annotated[
+        Positive | None, Field(description="PFOs per batch, instead of a number of events")
+    ] = None
+    validation_fraction: Annotated[
+        float,
+        Field(gt=0, lt=1, description="share of the events kept for validation, unless validation files are given"),
+    ] = 0.1
+    split_seed: Annotated[
+        NonNegative,
+        Field(description="which events these are; not the seed of the training, so that runs share one split"),
+    ] = 0
+    normalisation_events: Annotated[
+        Positive, Field(description="training events from which means and scales of the features are taken")
+    ] = 2000
+    num_workers: Annotated[
+        NonNegative, Field(description="processes that read ahead; 0 reads in the training process")
+    ] = 0
 
     @model_validator(mode="after")
     def _one_batch_rule(self) -> DataSection:
@@ -89,18 +107,31 @@ class TrainSection(StrictConfig):
     lr: Annotated[float, Field(gt=0, description="learning rate after the warm-up and at every restart")] = 2e-4
     warmup_epochs: Annotated[float, Field(ge=0, description="length of the linear warm-up")] = 1.0
     warmup_start_lr: Annotated[float, Field(ge=0, description="learning rate of the first step")] = 1e-6
-    restart_epochs: Annotated[Positive | None, Field(description="length of each cosine; if absent, one cosine to the last step")] = None
+    restart_epochs: Annotated[
+        Positive | None, Field(description="length of each cosine; if absent, one cosine to the last step")
+    ] = None
     min_lr: Annotated[float, Field(ge=0, description="learning rate at the end of each cosine")] = 0.0
     weight_decay: Annotated[float, Field(ge=0, description="AdamW's decoupled weight decay")] = 1e-3
-    gradient_clip: Annotated[float | None, Field(gt=0, description="largest gradient norm; no clipping if absent")] = None
-    early_stopping: Annotated[Positive | None, Field(description="stop after so many epochs without a lower validation loss; off if absent")] = None
+    gradient_clip: Annotated[float | None, Field(gt=0, description="largest gradient norm; no clipping if absent")] = (
+        None
+    )
+    early_stopping: Annotated[
+        Positive | None, Field(description="stop after so many epochs without a lower validation loss; off if absent")
+    ] = None
     seed: Annotated[NonNegative, Field(description="of the initial weights, the order of events and dropout")] = 0
-    precision: Annotated[Literal["32-true", "bf16-mixed", "16-mixed"], Field(description="arithmetic of the forward pass: 32-true, bf16-mixed or 16-mixed")] = "32-true"
-    accelerator: Annotated[Literal["auto", "cpu", "gpu"], Field(description="where to train: auto, cpu or gpu")] = "auto"
+    precision: Annotated[
+        Literal["32-true", "bf16-mixed", "16-mixed"],
+        Field(description="arithmetic of the forward pass: 32-true, bf16-mixed or 16-mixed"),
+    ] = "32-true"
+    accelerator: Annotated[Literal["auto", "cpu", "gpu"], Field(description="where to train: auto, cpu or gpu")] = (
+        "auto"
+    )
     devices: Annotated[Literal["auto"] | Positive, Field(description="how many devices per machine")] = "auto"
     num_nodes: Annotated[Positive, Field(description="how many machines")] = 1
-    threads: Annotated[Positive | None, Field(description="CPU threads; if absent, the cores this process may use")] = None
-    log_every_steps: Annotated[Positive, Field(description="steps between two points of TensorBoard's step curves")] = 50  # fmt: skip
+    threads: Annotated[Positive | None, Field(description="CPU threads; if absent, the cores this process may use")] = (
+        None
+    )
+    log_every_steps: Annotated[Positive, Field(description="steps between two points of TensorBoard's curves")] = 50
 
 
 class Recipe(StrictConfig):

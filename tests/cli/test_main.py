@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 
 from panoptag_pyg import __version__
 from panoptag_pyg.cli import main
-from panoptag_pyg.cli.common import refuse_existing, write_json
 from panoptag_pyg.errors import ConfigError, EventFileError
 
 HEAVY = (
@@ -157,24 +156,3 @@ def test_the_installed_command_reports_errors_the_same_way(tmp_path: Path) -> No
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "Error: no such thing\n")
-
-
-def test_results_are_not_overwritten_unasked(tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    refuse_existing(path, overwrite=False)
-    write_json(path, {"jets": 3})
-    assert json.loads(path.read_text()) == {"jets": 3}
-    with pytest.raises(ConfigError, match=r"a\.json' exists already.*--overwrite"):
-        refuse_existing(path, overwrite=False)
-    refuse_existing(path, overwrite=True)
-    with pytest.raises(ConfigError, match="does not exist; make it first"):
-        refuse_existing(tmp_path / "nowhere" / "b.json", overwrite=False)
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    write_json(path, [1])
-    with pytest.raises(TypeError):
-        write_json(path, [object()])
-    assert json.loads(path.read_text()) == [1]
-    assert list(tmp_path.iterdir()) == [path]

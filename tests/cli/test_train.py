@@ -12,6 +12,7 @@ from helpers.learnable import write_learnable
 from typer.testing import CliRunner
 
 from panoptag_pyg.cli.main import app
+from panoptag_pyg.training.callbacks import read_metrics
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +96,18 @@ def test_only_our_own_lines_are_shown_and_ctrl_c_leaves_a_resumable_run(event_fi
     result = panoptag("train", "tiny", "-d", event_file, "-o", run, "--set", f"train.max_epochs={done + 1}", "--resume")
     assert result.exit_code == 0, result.output
     assert json.loads((run / "summary.json").read_text())["epochs"] == done + 1
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_events_and_speak_once(event_file, tmp_path):
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "panoptag_pyg.cli", "train", "tiny", "--data", event_file, "-o", run]
+    settings = ["train.devices=2", "train.accelerator=cpu", "train.max_epochs=2", "data.batch_size=9"]
+    command += [part for setting in settings for part in ("--set", setting)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Trained panoptag") == 1
+    assert done.stderr.count("epoch 1/2") == 1
+    rows = read_metrics(run / "metrics.csv")
+    assert [row["step"] for row in rows] == [3, 6]  # 54 events, 9 per batch, 2 processes
+    assert rows[-1]["lr"] == 0  # the schedule counts this rank's steps

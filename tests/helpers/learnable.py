@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ def learnable_block(rng: np.random.Generator, num_events: int, num_processes: in
     jets = rng.integers(1, 5, num_events)
     sizes = rng.integers(4, 9, jets.sum())
     first_jet = np.concatenate(([0], np.cumsum(jets)))
-    in_jets = np.array([sizes[a:b].sum() for a, b in zip(first_jet[:-1], first_jet[1:], strict=True)])
+    in_jets = np.array([sizes[a:b].sum() for a, b in pairwise(first_jet)])
     others = rng.integers(0, 6, num_events)
     block = random_block(rng, in_jets + others, jets, num_processes)
     block.jet["flavour"] = rng.choice(3, len(sizes), p=[0.5, 0.2, 0.3]).astype(np.int8)

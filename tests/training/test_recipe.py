@@ -32,7 +32,7 @@ def test_the_papers_recipe_is_the_papers():
     assert (train.max_epochs, train.lr, train.weight_decay) == (30, 2e-4, 1e-3)
     assert (train.warmup_epochs, train.warmup_start_lr, train.restart_epochs) == (1, 1e-6, 15)
     assert train.early_stopping is None
-    configured = TaggerModule(model, torch.nn.Module(), recipe, num_steps=30 * 100).configure_optimizers()
+    configured = TaggerModule(model, torch.nn.Module(), recipe, num_steps=lambda: 30 * 100).configure_optimizers()
     scheduler = configured["lr_scheduler"]["scheduler"]
     assert isinstance(configured["optimizer"], torch.optim.AdamW)
     assert (scheduler.warmup_steps, scheduler.cosine_steps, scheduler.restart) == (100, 1500, True)
@@ -40,7 +40,7 @@ def test_the_papers_recipe_is_the_papers():
 
 def test_without_restarts_the_cosine_ends_with_the_run(recipe):
     short = recipe("train.max_epochs=4", "train.warmup_epochs=0.5")
-    module = TaggerModule(torch.nn.Linear(2, 2), torch.nn.Module(), short, num_steps=40)
+    module = TaggerModule(torch.nn.Linear(2, 2), torch.nn.Module(), short, num_steps=lambda: 40)
     scheduler = module.configure_optimizers()["lr_scheduler"]["scheduler"]
     assert (scheduler.warmup_steps, scheduler.cosine_steps, scheduler.restart) == (5, 35, False)
 

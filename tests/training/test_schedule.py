@@ -27,9 +27,7 @@ def test_matches_torchs_schedulers_in_sequence(warmup, restart):
     peak, start, floor, steps = 2e-4, 1e-6, 1e-7, 120
     optimizer = adamw(peak)
     ours = rates(
-        WarmupCosineRestarts(
-            optimizer, peak=peak, start=start, floor=floor, warmup_steps=warmup, cosine_steps=restart
-        ),
+        WarmupCosineRestarts(optimizer, peak=peak, start=start, floor=floor, warmup_steps=warmup, cosine_steps=restart),
         optimizer,
         steps,
     )

@@ -32,7 +32,12 @@ def _types(value):
 
 
 def test_layout():
-    document = {"name": "x", "train": {"lr": 2e-4, "clip": None, "inner": {"k": [1, 2]}}, "empty": {}, "only": {"a": {}}}
+    document = {
+        "name": "x",
+        "train": {"lr": 2e-4, "clip": None, "inner": {"k": [1, 2]}},
+        "empty": {},
+        "only": {"a": {}},
+    }
     expected = 'name = "x"\n\n[train]\nlr = 0.0002\n\n[train.inner]\nk = [1, 2]\n\n[empty]\n\n[only.a]\n'
     assert to_toml(document) == expected
 

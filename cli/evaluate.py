@@ -1,0 +1,78 @@
+"""``panoptag evaluate``: how good a trained tagger is, beside taggers that learn nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .tagging import Data, Device, MoreData, Overwrite, Run, Threads
+
+
+def evaluate(
+    run: Run,
+    data: Data,
+    more_data: MoreData = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Folder for tables and figures. Default: RUN/evaluation.", show_default=False
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Events per batch.")] = 64,
+    device: Device = "auto",
+    threads: Threads = None,
+    replicas: Annotated[int, typer.Option(min=20, help="Redrawn samples for the uncertainties.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the redrawing.")] = 0,
+    figures: Annotated[bool, typer.Option(help="Draw the figures.")] = True,
+) -> None:
+    """Accuracy, AUC and rejections with uncertainties, per process: a table, JSON and figures."""
+    from rich.console import Console
+
+    from panoptag_pyg.evaluation import evaluate as evaluate_scores
+    from panoptag_pyg.evaluation import predict_jets, track_counting_scores
+    from panoptag_pyg.evaluation.predictions import PredictionsError
+    from panoptag_pyg.evaluation.report import output_names
+    from panoptag_pyg.evaluation.tables import missing_notes, sample_lines
+    from panoptag_pyg.output import check_output
+    from panoptag_pyg.training import load_tagger
+
+    from .tagging import choose_device, open_events, training_data
+
+    if output is None:
+        output = (run if run.is_dir() else run.parent) / "evaluation"
+    for name in output_names(figures):
+        check_output(output / name, overwrite)
+    place = choose_device(device, threads)
+    model, recipe = load_tagger(run)
+    dataset = open_events([*data, *(more_data or [])], recipe)
+    if not dataset.class_counts().any():
+        raise PredictionsError(
+            f"evaluate needs the true flavour of the jets, but {', '.join(str(file.path) for file in dataset.files)} "
+            "has no jet with a known one; use panoptag predict for data without truth"
+        )
+    predictions = predict_jets(model, dataset, batch_size, device=place, recipe=recipe.to_json())
+    counting, quantity = track_counting_scores(dataset)
+    trained = training_data(run)
+    notes = [f"Track counting: the n-th largest {quantity} of a jet's tracks with pT > 1 GeV and |d0| < 2 mm."]
+    files = {Path(file).resolve() for file in trained.get("files", [])}
+    shared = [str(file.path) for file in dataset.files if Path(file.path).resolve() in files]
+    if shared:
+        notes.append(f"The model was trained on events of {', '.join(shared)}: the numbers flatter it.")
+    report = evaluate_scores(
+        predictions,
+        {f"track counting n={n}": counting[:, n - 1] for n in (1, 2, 3)},
+        name={"panoptag": "PanopTag"}.get(recipe.model.name, recipe.model.name),
+        trained_on=trained.get("processes"),
+        replicas=replicas,
+        seed=seed,
+        notes=notes,
+    )
+    written = report.save(output, overwrite, figures)
+    console = Console()
+    console.print(report.table())
+    for line in (*sample_lines(report), *report.notes, *missing_notes(report)):
+        console.print(line, style="dim", highlight=False)
+    console.print("Written: " + ", ".join(str(path) for path in written), highlight=False, soft_wrap=True)

@@ -1,0 +1,36 @@
+"""``panoptag predict``: a trained tagger's scores for every jet, in the order of the files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .tagging import Data, Device, MoreData, Overwrite, Run, Threads
+
+
+def predict(
+    run: Run,
+    data: Data,
+    output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file for the scores.", show_default=False)],
+    more_data: MoreData = None,
+    overwrite: Overwrite = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Events per batch.")] = 64,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Write the scores of every jet; the events need no truth."""
+    from panoptag_pyg.evaluation import predict_jets
+    from panoptag_pyg.output import check_output
+    from panoptag_pyg.training import load_tagger
+
+    from .tagging import choose_device, open_events
+
+    check_output(output, overwrite)
+    place = choose_device(device, threads)
+    model, recipe = load_tagger(run)
+    dataset = open_events([*data, *(more_data or [])], recipe)
+    predictions = predict_jets(model, dataset, batch_size, device=place, recipe=recipe.to_json())
+    predictions.save(output, overwrite)
+    typer.echo(f"{output}: scores of {len(predictions):,} jets in {predictions.num_events:,} events")

@@ -1,0 +1,77 @@
+"""What the verbs that use a trained tagger share: the run, its processes, the device, the events."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from panoptag_pyg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from panoptag_pyg.events import EventDataset
+
+Run = Annotated[Path, typer.Argument(help="A run folder of panoptag train, or a checkpoint.", show_default=False)]
+Data = Annotated[
+    list[str],
+    typer.Option("--data", "-d", help="Events: a file, folder or glob; may be repeated.", show_default=False),
+]
+MoreData = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[FILES]...", help="More events, as a shell expands --data *.h5.", show_default=False),
+]
+Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:1, mps.")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="CPU threads. Default: all granted cores.", show_default=False)
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what stands there.")]
+
+
+def choose_device(name: str, threads: int | None) -> str:
+    """The device to compute on; sets the number of CPU threads.
+
+    Raises:
+        ConfigError: for an unknown device, or one that isn't there.
+    """
+    import torch
+
+    if threads is None and "OMP_NUM_THREADS" not in os.environ and hasattr(os, "sched_getaffinity"):
+        threads = min(torch.get_num_threads(), len(os.sched_getaffinity(0)))
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=torch.device(name))
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"--device {name} can't be used ({reason}); use auto, cpu, cuda or cuda:0") from error
+    return name
+
+
+def open_events(paths: list[str], recipe: Any) -> EventDataset:
+    """The events as the model was trained to see them: with its recipe's ``max_pfos`` and ``max_jets``.
+
+    Raises:
+        EventFileError: naming the file that is missing or damaged, or if there is no event at all.
+    """
+    from panoptag_pyg.errors import EventFileError
+    from panoptag_pyg.events import EventDataset
+
+    dataset = EventDataset(paths, max_pfos=recipe.data.max_pfos, max_jets=recipe.data.max_jets)
+    if len(dataset) == 0:
+        raise EventFileError(f"{', '.join(paths)}: no events in it; simulate some with panoptag simulate")
+    return dataset
+
+
+def training_data(run: Path) -> dict[str, list[str]]:
+    """Processes and files that the run was trained on, from its ``summary.json``; empty where it doesn't say."""
+    folder = run if run.is_dir() else run.parent
+    try:
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["data"]["training"]
+        return {name: [str(entry) for entry in summary[name]] for name in ("processes", "files")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}

@@ -1,0 +1,78 @@
+"""Results that are whole or not there: written beside their place under another name, then renamed."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from panoptag_pyg.errors import PanopTagError
+
+
+class OutputError(PanopTagError, OSError):
+    """A result that cannot be written where it was asked for."""
+
+
+def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> Path:
+    """Refuse ``path`` if something stands there and may not be replaced; ask before long work, not after it.
+
+    Raises:
+        OutputError: if ``path`` exists and ``overwrite`` is false.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists; choose another name or overwrite it with --overwrite")
+    return path
+
+
+@contextmanager
+def atomic_output(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[Path]:
+    """Yield a temporary name with the same ending; it becomes ``path`` if the block ends well, else it is
+    removed.
+
+    Args:
+        path: where the result belongs; missing folders are made.
+        overwrite: replace what stands there. Default ``False``.
+
+    Raises:
+        OutputError: if ``path`` exists, its folder cannot be written, or the disk is full.
+    """
+    path = check_output(path, overwrite)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        if isinstance(error, PanopTagError):
+            raise
+        raise OutputError(f"{path} could not be written: {_reason(error)}; nothing was left behind") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text file whole or not at all, in place of an older one."""
+    with atomic_output(path, overwrite=True) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write ``value`` as indented JSON, whole or not at all, in place of an older file."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def _reason(error: OSError) -> str:
+    text = str(error)
+    if error.errno == errno.ENOSPC or "No space left" in text or f"errno = {errno.ENOSPC}" in text:
+        return "the disk is full: free some space"
+    if isinstance(error, PermissionError) or "Permission denied" in text:
+        return "its folder can't be written"
+    if isinstance(error, (NotADirectoryError, FileExistsError)):
+        return "a part of its path is a file, not a folder"
+    return text.splitlines()[0] if text else type(error).__name__

@@ -1,0 +1,104 @@
+"""The run folder: when it may be written, what must not change on resuming, and its summary."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from panoptag_pyg.errors import CheckpointError, ConfigError
+from panoptag_pyg.output import write_json
+from panoptag_pyg.training.checkpoint import (
+    BEST,
+    ENTRY,
+    LAST,
+    checkpoint_recipe,
+    misfit,
+    read_checkpoint,
+)
+from panoptag_pyg.training.module import TaggerModule
+
+RECIPE, METRICS, SUMMARY, TENSORBOARD = "recipe.toml", "metrics.csv", "summary.json", "tensorboard"
+
+
+def is_main_process() -> bool:
+    """Whether this is the one process of a distributed run that may change the folder."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def check_output(output: Path, resume: bool, overwrite: bool) -> None:
+    """Refuse an output that would be overwritten without being asked.
+
+    Raises:
+        ConfigError: naming ``output`` and what to do.
+    """
+    if resume and overwrite:
+        raise ConfigError("give --resume or --overwrite, not both")
+    if output.exists() and not output.is_dir():
+        raise ConfigError(f"{output}: is a file; choose another folder for the run")
+    if not is_main_process() or not output.is_dir() or not any(output.iterdir()):
+        return
+    if not (output / RECIPE).is_file():
+        raise ConfigError(f"{output}: exists and is no run folder; choose another folder for the run")
+    if not resume and not overwrite:
+        raise ConfigError(f"{output}: there is a run in it; --resume goes on with it, --overwrite starts anew")
+
+
+def prepare_output(output: Path, overwrite: bool) -> None:
+    """Make the folder; with ``overwrite``, remove what an earlier run wrote and nothing else."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        if overwrite:
+            for name in (RECIPE, METRICS, SUMMARY, BEST, LAST):
+                (output / name).unlink(missing_ok=True)
+            shutil.rmtree(output / TENSORBOARD, ignore_errors=True)
+    except OSError as error:
+        raise ConfigError(f"{output}: can't be made or emptied ({error.strerror})") from error
+
+
+def check_resumable(last: Path, module: TaggerModule) -> None:
+    """Refuse to go on where the result would be a mixture of two runs."""
+    checkpoint = read_checkpoint(last)
+    before, now = checkpoint_recipe(checkpoint, last).model_dump(), module.recipe.model_dump()
+    for section in ("model", "data", "task"):
+        for key in sorted({*before[section], *now[section]}):
+            old, new = before[section].get(key), now[section].get(key)
+            # Workers change the speed, not the result.
+            if old != new and key != "num_workers":
+                raise ConfigError(
+                    f"{last.parent}: was started with {section}.{key} = {old!r}, the recipe now says {new!r}; "
+                    "go on with the old value, or choose another folder"
+                )
+    data = checkpoint[ENTRY].get("data", {})
+    if data != module.data_summary:
+        raise ConfigError(
+            f"{last.parent}: was started on {data.get('training')} training and {data.get('validation')} validation "
+            f"events, now there are {module.data_summary['training']} and {module.data_summary['validation']}; "
+            "give the same files, or choose another folder"
+        )
+    problem = misfit(module.state_dict(), checkpoint.get("state_dict", {}))
+    if problem:
+        raise CheckpointError(f"{last} doesn't fit its recipe ({module.recipe.model.name}): {problem}")
+    done = checkpoint["epoch"] + 1
+    if done > module.recipe.train.max_epochs:
+        raise ConfigError(
+            f"{last.parent}: has {done} epochs already, more than train.max_epochs = "
+            f"{module.recipe.train.max_epochs}; raise it to go on"
+        )
+
+
+def earlier_seconds(folder: Path) -> float:
+    """Seconds that the run in ``folder`` took so far; 0 where its summary doesn't say."""
+    try:
+        return float(json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["seconds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
+
+
+def save_summary(folder: Path, summary: dict[str, Any]) -> None:
+    """Write ``summary.json``, from the main process only."""
+    if is_main_process():
+        write_json(folder / SUMMARY, summary)
