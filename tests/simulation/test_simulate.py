@@ -175,3 +175,29 @@ def test_block_sizes():
     assert block_sizes(1) == [1]
     assert block_sizes(100) == [100]
     assert block_sizes(250) == [100, 100, 50]
+
+
+@pytest.mark.slow
+def test_control_c_with_workers_is_quiet(tmp_path):
+    import signal
+    import subprocess
+    import sys
+    import time
+
+    command = [sys.executable, "-m", "panoptag_pyg.cli", "simulate", "--process", "ZH", "--events", "100000"]
+    process = subprocess.Popen(
+        [*command, "--workers", "2", "-o", str(tmp_path / "x.h5")],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    for _ in range(600):
+        if os.listdir(tmp_path):
+            break
+        time.sleep(0.1)
+    time.sleep(1)  # the workers are importing now
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert os.listdir(tmp_path) == []
