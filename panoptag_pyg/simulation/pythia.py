@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 
-from panoptag_pyg.errors import ConfigError, PanopTagError, require_extra, suggest
+from panoptag_pyg.errors import ConfigError, PanopTagError, require_extra
 from panoptag_pyg.simulation.particles import GeneratedEvents
 from panoptag_pyg.simulation.pdg import charge
 
@@ -79,9 +80,10 @@ class Pythia:
         known: list[str] = []
         for kind in ("Flag", "Mode", "Parm", "Word"):
             known += [entry.name for entry in getattr(settings, f"get{kind}Map")(key.partition(":")[0]).values()]
-        if not known or key in known:
-            return ""
-        return suggest(key, known).partition(" (known")[0]
+        # Letters' case means nothing to PYTHIA, but something to difflib.
+        by_lower = {name.lower(): name for name in known if name != key}
+        near = get_close_matches(key.lower(), by_lower, n=1)
+        return f"; did you mean '{by_lower[near[0]]}'?" if near else ""
 
     def generate(self, block: int, num_events: int) -> GeneratedEvents:
         """Generate ``num_events`` events with the random numbers of block ``block``.

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 
 from panoptag_pyg.errors import PanopTagError
 from panoptag_pyg.events import EventBlock
@@ -48,7 +49,8 @@ def simulate_blocks(config: SimulationConfig, num_events: int, workers: int = 1)
             # Two blocks for each worker keep all busy and memory bounded.
             if len(waiting) >= 2 * workers:
                 yield waiting.popleft().result()
-            waiting.append(executor.submit(_simulate_block, config, number, size))
+            with _interrupts_blocked():
+                waiting.append(executor.submit(_simulate_block, config, number, size))
         while waiting:
             yield waiting.popleft().result()
     except BrokenProcessPool:
@@ -60,8 +62,22 @@ def simulate_blocks(config: SimulationConfig, num_events: int, workers: int = 1)
         executor.shutdown(wait=True, cancel_futures=True)
 
 
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    # Ctrl-C reaches the whole process group; the parent alone decides what to do about it. Workers start inside
+    # submit() and inherit the blocked signal, so that they don't fall over it while they import; here it only waits.
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _ignore_interrupts() -> None:
-    # Ctrl-C reaches the whole process group; the parent alone decides what to do about it.
+    # Where signals can't be blocked (Windows).
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

@@ -1,0 +1,57 @@
+"""``panoptag simulate`` as it is typed."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from typer.testing import CliRunner
+
+from panoptag_pyg.cli.main import app
+from panoptag_pyg.events import EventFile
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(app, ["simulate", *arguments])
+
+
+def test_simulate(tmp_path):
+    path = tmp_path / "zh.h5"
+    line = f"--process ZH --events 4 --seed 7 --workers 1 --round-bits 12 -o {path}"
+    result = run(*line.split(), "--set", "25:onMode = off", "--set", "25:onIfMatch = 5 -5")
+    assert result.exit_code == 0, result.output
+    file = EventFile(path)
+    assert file.num_events == 4
+    settings = file.attributes["pythia_settings"]
+    settings = json.loads(settings) if isinstance(settings, str) else settings
+    assert settings[-2:] == ["25:onMode = off", "25:onIfMatch = 5 -5"]
+    assert "command" in file.attributes
+    assert str(path) in result.output
+
+    before = path.read_bytes()
+    again = run(*line.split())
+    assert again.exit_code == 2
+    assert "--overwrite" in again.stderr
+    assert path.read_bytes() == before
+    assert run(*line.split(), "--overwrite").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--process tbar", "unknown process 'tbar'; did you mean 'ttbar'?"),
+        ("--process ttbar --setup papers", "did you mean 'paper'?"),
+        ("--process ttbar --events 0", "number of events is 0"),
+        ("--process ttbar --detector atlos", "did you mean 'atlas'?"),
+        ("--process ttbar --label hadrons", "did you mean 'hadron'?"),
+        ("--process nowhere.toml", "there is no such process card"),
+    ],
+)
+def test_bad_input_is_one_sentence(arguments, message, tmp_path):
+    result = run(*arguments.split(), "-o", str(tmp_path / "x.h5"))
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: ")
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert os.listdir(tmp_path) == []

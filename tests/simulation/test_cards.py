@@ -1,0 +1,79 @@
+"""Cards: the shipped ones, one's own, and what is wrong with a bad one."""
+
+from __future__ import annotations
+
+import pytest
+
+from panoptag_pyg.errors import ConfigError
+from panoptag_pyg.simulation import DetectorCard, ProcessCard
+from panoptag_pyg.simulation.cards import DATA_FOLDER, shipped
+
+ATLAS = (DATA_FOLDER / "detectors" / "atlas.toml").read_text(encoding="utf-8")
+
+
+def test_shipped_processes():
+    assert set(shipped("processes")) == {"ttbar", "single_top", "ttH", "ZH"}
+    for name in shipped("processes"):
+        card = ProcessCard.load(name)
+        assert card.name == name
+        assert "Beams:eCM = 13000" in card.settings
+        assert "PartonLevel:MPI = on" in card.settings
+
+
+def test_setups():
+    card = DetectorCard.load("atlas")
+    realistic, paper = card.setup("realistic"), card.setup("paper")
+    assert realistic.pythia == ("ParticleDecays:limitTau0 = on", "ParticleDecays:tau0Max = 10")
+    assert (realistic.impact_parameters, realistic.label) == ("smeared", "hadron")
+    assert (paper.pythia, paper.impact_parameters, paper.label) == ((), "true", "delphes")
+    with pytest.raises(ConfigError, match="did you mean 'paper'"):
+        card.setup("papers")
+
+
+def test_unknown_names():
+    with pytest.raises(ConfigError, match=r"unknown process 'tbar'; did you mean 'ttbar'\?"):
+        ProcessCard.load("tbar")
+    with pytest.raises(ConfigError, match=r"unknown detector 'atlos'; did you mean 'atlas'\?"):
+        DetectorCard.load("atlos")
+    with pytest.raises(ConfigError, match="there is no such process card"):
+        ProcessCard.load("mine.toml")
+
+
+def test_own_cards(tmp_path):
+    path = tmp_path / "qcd.toml"
+    path.write_text('name = "qcd"\nsettings = ["HardQCD:all = on"]\n')
+    assert ProcessCard.load(path).settings == ("HardQCD:all = on",)
+    assert ProcessCard.load(str(path)).name == "qcd"
+    # Another detector is a file: a stronger field, a longer barrel, a resolution that grows with eta.
+    text = ATLAS.replace("field = 2.0", "field = 3.8").replace("radius = 1150.0", "radius = 1290.0")
+    text = text.replace("stochastic = 0.101", "stochastic = 0.101\neta_polynomial = [1.0, 0.0, 0.64]")
+    other = tmp_path / "strong.toml"
+    other.write_text(text, encoding="utf-8")
+    assert DetectorCard.load(other).propagation.field == 3.8
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("radius = 1150.0", "radios = 1150.0", r"propagation: unknown key 'radios'; did you mean 'radius'"),
+        ("radius = 1150.0", "radius = -1", r"propagation.radius: .*greater than 0"),
+        ("radius = 1150.0", "", r"propagation.radius: Field required"),
+        ("[ecal]", "[ekal]", r"unknown key 'ekal'; did you mean 'ecal'"),
+        ("values = [[0.70, 0.95], [0.60, 0.85]]", "values = [[0.70, 0.95]]", r"must have 2 rows"),
+        ("values = [[0.70, 0.95], [0.60, 0.85]]", "values = [[0.70, 1.95], [0.60, 0.85]]", r"can't exceed 1"),
+        ("phi_degrees = 1.0\n", "phi_degrees = 7.0\n", r"don't make 360 degrees"),
+        ("eta_step = 0.0174", "eta_step = 0.018", r"don't fill eta_range"),
+        ("eta_edges = [3.2, 3.3]", "eta_edges = [3.25, 3.3]", r"a region ends at 3.2"),
+        ("abs_eta_up_to = [0.5, 1.5, 2.5]", "abs_eta_up_to = [0.5, 1.5, 1.5]", r"must rise"),
+        ('label = "hadron"', 'label = "hadrons"', r"setups.realistic.label"),
+        ("pt_above = [0.0, 0.25,", "pt_above = [0.2, 0.25,", r"doesn't cover all hadron tracks"),
+        ("[propagation]", "[propagation", r"not a TOML file"),
+    ],
+)
+def test_bad_detector_cards(old, new, message, tmp_path):
+    assert old in ATLAS
+    path = tmp_path / "bad.toml"
+    path.write_text(ATLAS.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(ConfigError, match=message) as error:
+        DetectorCard.load(path)
+    assert str(error.value).startswith(str(path))
