@@ -14,7 +14,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 # make test KERNELS=1: test the optional compiled kernels too (torch-cluster, torch-scatter), never compiling them.
 KERNELS ?=
 # Where wheels of the kernels are.
-KERNEL_WHEELS ?= $(if $(wildcard ../shared/wheels),../shared/wheels,https://data.pyg.org/whl/torch-$(TORCH_VERSION)+$(TORCH).html)
+KERNEL_WHEELS ?= $(if $(wildcard ../shared/wheels),../shared/wheels,https://data.pyg.org/whl/torch-$(shell $(PYTHON) -c 'import torch; print(torch.__version__)').html)
 # What pytest gets besides: make test ARGS="tests/ops -x".
 ARGS ?=
 
