@@ -74,6 +74,7 @@ class EventFileWriter:
         self.processes = list(processes)
         self.round_bits = round_bits
         self.num_events = 0
+        self._entries = {offsets.path: 0 for offsets in OFFSETS}
         clash = set(attributes or {}) & set(RESERVED_ATTRIBUTES)
         if clash:
             raise ValueError(f"attributes {sorted(clash)} are written by EventFileWriter itself")
@@ -81,6 +82,8 @@ class EventFileWriter:
             raise EventFileError(f"{self.path} exists; choose another name or overwrite it with --overwrite")
         self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
         self._file: h5py.File | None = None
+        # Kept open: HDF5 drops a dataset's unfinished chunk, half compressed, each time the last handle goes.
+        self._datasets: dict[str, h5py.Dataset] = {}
         self._disk: _Disk | None = None
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,11 +106,16 @@ class EventFileWriter:
             dataset = self._file.create_dataset(
                 column.path, (0,), column.dtype, chunks=(_chunk(column.group),), **options
             )
+            self._datasets[column.path] = dataset
             dataset.attrs["unit"] = column.unit
             dataset.attrs["meaning"] = column.meaning
         for offsets in OFFSETS:
-            self._file.create_dataset(offsets.path, (1,), "int64", chunks=(_chunk("event"),), **options)
-        self._file.create_dataset(CONSTITUENTS, (0,), "int32", chunks=(CHUNK_ENTRIES,), **options)
+            self._datasets[offsets.path] = self._file.create_dataset(
+                offsets.path, (1,), "int64", chunks=(_chunk("event"),), **options
+            )
+        self._datasets[CONSTITUENTS] = self._file.create_dataset(
+            CONSTITUENTS, (0,), "int32", chunks=(CHUNK_ENTRIES,), **options
+        )
         self._file.attrs["format"] = FORMAT_NAME
         self._file.attrs["version"] = FORMAT_VERSION
         self._file.attrs["processes"] = json.dumps(self.processes)
@@ -133,7 +141,8 @@ class EventFileWriter:
                 ("jet/offsets", block.jet_offsets),
                 ("jet/constituent_offsets", block.constituent_offsets),
             ):
-                self._append(path, offsets[1:] + self._file[path][-1])
+                self._append(path, offsets[1:] + self._entries[path])
+                self._entries[path] += int(offsets[-1])
             self._append(CONSTITUENTS, block.constituents)
             self._check_disk()
         except OSError as error:
@@ -142,8 +151,7 @@ class EventFileWriter:
         self.num_events += block.num_events
 
     def _append(self, path: str, values: np.ndarray) -> None:
-        assert self._file is not None
-        dataset = self._file[path]
+        dataset = self._datasets[path]
         start = dataset.shape[0]
         if len(values):
             dataset.resize((start + len(values),))
@@ -155,6 +163,7 @@ class EventFileWriter:
             return
         try:
             self._file.attrs["complete"] = 1
+            self._datasets.clear()
             self._file.close()
             self._file = None
             self._check_disk()
@@ -165,6 +174,7 @@ class EventFileWriter:
 
     def abort(self) -> None:
         """Drop what was written."""
+        self._datasets.clear()
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from panoptag_pyg.errors import ConfigError, require_extra, suggest
-from panoptag_pyg.events import EventBlock, EventFileWriter
+from panoptag_pyg.events import EventFileWriter
 from panoptag_pyg.progress import progress
 from panoptag_pyg.simulation.cards import ProcessCard
 from panoptag_pyg.simulation.detector_card import DetectorCard
@@ -17,8 +17,6 @@ from panoptag_pyg.simulation.labels import RULES
 from panoptag_pyg.simulation.pipeline import EVENTS_PER_BLOCK, SimulationConfig
 from panoptag_pyg.simulation.workers import simulate_blocks
 
-#: HDF5 compresses a whole chunk for every write that touches it: few large writes take a third of the time.
-BLOCKS_PER_WRITE = 5
 _SOFTWARE = ("panoptag-pyg", "pythia8mc", "fastjet", "numpy", "h5py")
 
 
@@ -115,15 +113,9 @@ def simulate(
         EventFileWriter(output, [process_card.name], attributes, overwrite, round_bits) as writer,
         progress(f"simulating {process_card.name}", num_events) as advance,
     ):
-        waiting: list[EventBlock] = []
         for block in simulate_blocks(config, num_events, workers):
-            waiting.append(block)
-            if len(waiting) == BLOCKS_PER_WRITE:
-                writer.write(EventBlock.concatenate(waiting))
-                waiting.clear()
+            writer.write(block)
             advance(block.num_events)
-        if waiting:
-            writer.write(EventBlock.concatenate(waiting))
     return output
 
 
