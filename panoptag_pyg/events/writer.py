@@ -6,6 +6,7 @@ import errno
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,8 @@ class EventFileWriter:
         clash = set(attributes or {}) & set(RESERVED_ATTRIBUTES)
         if clash:
             raise ValueError(f"attributes {sorted(clash)} are written by EventFileWriter itself")
+        if self.path.is_dir():
+            raise EventFileError(f"{self.path} is a folder; give the name of a file in it")
         if self.path.exists() and not overwrite:
             raise EventFileError(f"{self.path} exists; choose another name or overwrite it with --overwrite")
         self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
@@ -180,7 +183,8 @@ class EventFileWriter:
             self._file = None
         if self._disk is not None:
             self._disk.close()
-        self._temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._temporary.unlink(missing_ok=True)
 
     def _check_disk(self) -> None:
         assert self._disk is not None
@@ -252,7 +256,9 @@ def _write_error(path: Path, error: OSError) -> EventFileError:
         reason = "the disk is full: free some space"
     elif error.errno == errno.EFBIG:
         reason = "the file grew beyond the limit for files here"
-    elif isinstance(error, (PermissionError, NotADirectoryError, FileExistsError)):
+    elif isinstance(error, (NotADirectoryError, FileExistsError)):
+        reason = "a part of its path is a file, not a folder"
+    elif isinstance(error, PermissionError) or error.errno == errno.EROFS:
         reason = "its folder can't be written"
     else:
         reason = str(error).splitlines()[0]
