@@ -8,9 +8,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from panoptag_pyg.errors import PanopTagError
+
+if TYPE_CHECKING:
+    import h5py
 
 
 class OutputError(PanopTagError, OSError):
@@ -78,10 +81,78 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
+class Disk:
+    """The file under HDF5, given to ``h5py.File`` in a name's place. It keeps an error to itself until asked.
+
+    HDF5 can't close a file that it failed to write: it prints tracebacks and may crash the process. So a full disk is
+    remembered in ``error``, HDF5 goes on in the belief that all is well, and whoever writes looks here.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.error: OSError | None = None
+        self._raw = open(path, "wb+", buffering=0)  # noqa: SIM115 - lives as long as the writer
+        self.seek, self.tell = self._raw.seek, self._raw.tell
+        self.read, self.readinto = self._raw.read, self._raw.readinto
+
+    def write(self, data: memoryview) -> int:
+        view = memoryview(data).cast("B")
+        done = 0
+        try:
+            while self.error is None and done < len(view):
+                done += self._raw.write(view[done:])
+        except OSError as error:
+            self.error = error
+        return len(view)
+
+    def truncate(self, size: int) -> int:
+        try:
+            if self.error is None:
+                self._raw.truncate(size)
+        except OSError as error:
+            self.error = error
+        return size
+
+    def flush(self) -> None:
+        pass  # unbuffered
+
+    def close(self) -> None:
+        if self._raw.closed:
+            return
+        try:
+            os.fsync(self._raw.fileno())
+        except OSError as error:
+            self.error = self.error or error
+        self._raw.close()
+
+
+@contextmanager
+def atomic_hdf5(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[h5py.File]:
+    """:func:`atomic_output` for an HDF5 file: yield it, open for writing.
+
+    Raises:
+        OutputError: as from :func:`atomic_output`.
+    """
+    import h5py
+
+    with atomic_output(path, overwrite) as temporary:
+        disk = Disk(temporary)
+        try:
+            with h5py.File(disk, "w") as file:
+                yield file
+        except OSError as error:
+            raise disk.error or error from error
+        finally:
+            disk.close()
+        if disk.error is not None:
+            raise disk.error
+
+
 def _reason(error: OSError) -> str:
     text = str(error)
     if error.errno == errno.ENOSPC or "No space left" in text or f"errno = {errno.ENOSPC}" in text:
         return "the disk is full: free some space"
+    if error.errno == errno.EFBIG:
+        return "it grew beyond the limit for files here"
     if isinstance(error, PermissionError) or error.errno == errno.EROFS or "Permission denied" in text:
         return "its folder can't be written"
     if isinstance(error, (NotADirectoryError, FileExistsError)):

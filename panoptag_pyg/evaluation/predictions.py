@@ -17,7 +17,7 @@ from panoptag_pyg import __version__
 from panoptag_pyg.errors import PanopTagError
 from panoptag_pyg.events import EventDataset, EventLoader
 from panoptag_pyg.events.schema import FLAVOUR_NAMES
-from panoptag_pyg.output import atomic_output
+from panoptag_pyg.output import atomic_hdf5
 from panoptag_pyg.progress import progress
 
 FORMAT_NAME = "panoptag-scores"
@@ -126,7 +126,7 @@ class Predictions:
         Raises:
             OutputError: if ``path`` exists, or cannot be written.
         """
-        with atomic_output(path, overwrite) as temporary, h5py.File(temporary, "w") as file:
+        with atomic_hdf5(path, overwrite) as file:
             file.attrs["format"] = FORMAT_NAME
             file.attrs["version"] = FORMAT_VERSION
             file.attrs["software"] = f"panoptag-pyg {__version__}"

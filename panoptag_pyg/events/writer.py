@@ -23,6 +23,7 @@ from panoptag_pyg.events.schema import (
     OFFSETS,
     RESERVED_ATTRIBUTES,
 )
+from panoptag_pyg.output import Disk
 
 # 64k entries: a few hundred events' PFOs, so that a slice of events touches one or two chunks a column.
 CHUNK_ENTRIES = 65536
@@ -87,10 +88,10 @@ class EventFileWriter:
         self._file: h5py.File | None = None
         # Kept open: HDF5 drops a dataset's unfinished chunk, half compressed, each time the last handle goes.
         self._datasets: dict[str, h5py.Dataset] = {}
-        self._disk: _Disk | None = None
+        self._disk: Disk | None = None
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._disk = _Disk(self._temporary)
+            self._disk = Disk(self._temporary)
             self._file = h5py.File(self._disk, "w")
             self._create(compression_level, attributes or {})
         except OSError as error:
@@ -201,50 +202,6 @@ class EventFileWriter:
             self.close()
         else:
             self.abort()
-
-
-class _Disk:
-    """The file under HDF5. It keeps an error to itself until asked.
-
-    HDF5 can't close a file that it failed to write: it prints tracebacks and may crash the process. So a full disk is
-    remembered in ``error``, HDF5 goes on in the belief that all is well, and the writer looks here after each block.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.error: OSError | None = None
-        self._raw = open(path, "wb+", buffering=0)  # noqa: SIM115 - lives as long as the writer
-        self.seek, self.tell = self._raw.seek, self._raw.tell
-        self.read, self.readinto = self._raw.read, self._raw.readinto
-
-    def write(self, data: memoryview) -> int:
-        view = memoryview(data).cast("B")
-        done = 0
-        try:
-            while self.error is None and done < len(view):
-                done += self._raw.write(view[done:])
-        except OSError as error:
-            self.error = error
-        return len(view)
-
-    def truncate(self, size: int) -> int:
-        try:
-            if self.error is None:
-                self._raw.truncate(size)
-        except OSError as error:
-            self.error = error
-        return size
-
-    def flush(self) -> None:
-        pass  # unbuffered
-
-    def close(self) -> None:
-        if self._raw.closed:
-            return
-        try:
-            os.fsync(self._raw.fileno())
-        except OSError as error:
-            self.error = self.error or error
-        self._raw.close()
 
 
 def _chunk(group: str) -> int:
