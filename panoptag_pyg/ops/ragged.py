@@ -59,7 +59,8 @@ def take_rows(x: Tensor, index: Tensor) -> Tensor:
 def add_rows_(x: Tensor, index: Tensor, rows: Tensor) -> Tensor:
     """Add rows to those of ``x`` at ``index`` [N], which may repeat; the same bits on every run.
 
-    With several threads, index_put_ adds in any order on a CPU, and index_add_ does so on a GPU; the other doesn't.
+    With several threads, ``index_put_`` adds in any order on a CPU, and ``index_add_`` does so on a GPU; the other
+    doesn't.
     """
     if x.device.type == "cpu":
         return x.index_add_(0, index, rows)
