@@ -174,6 +174,9 @@ def test_the_map_is_complete() -> None:
 def test_paths_exist(page: str) -> None:
     """What stands in backticks and begins with a folder of ours is there; NAME in capitals is a placeholder."""
     text = (ROOT / page).read_text(encoding="utf-8")
+    for module in re.findall(r"python -m (benchmarks[\w.]*\w)", text):
+        assert (ROOT / module.replace(".", "/")).with_suffix(".py").exists(), f"{page} runs {module}"
+    assert "python benchmarks/" not in text, f"{page}: benchmarks import each other; run them with python -m"
     for path in re.findall(r"`((?:panoptag_pyg|cli|data|benchmarks|tests|docs|\.ci)/[^`\s]*)`", text):
         if not re.search(r"[A-Z]{3}|[*…<]|_build|_generated", path):
             assert os.path.exists(ROOT / path), f"{page} names {path}"
