@@ -18,7 +18,11 @@ class OutputError(PanopTagError, OSError):
 
 
 def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> Path:
-    """Refuse ``path`` if something stands there and may not be replaced; ask before long work, not after it.
+    """Refuse a path if something stands there and may not be replaced; ask before long work, not after it.
+
+    Args:
+        path: where the result belongs.
+        overwrite: whether it may replace what stands there. Default ``False``.
 
     Raises:
         OutputError: if ``path`` exists and ``overwrite`` is false.

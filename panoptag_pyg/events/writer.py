@@ -28,9 +28,13 @@ CHUNK_ENTRIES = 65536
 
 
 def round_mantissa(values: np.ndarray, bits: int) -> np.ndarray:
-    """Round float32 ``values`` to ``bits`` bits of mantissa (half to even), so that they compress well.
+    """Round floats to some bits of mantissa (half to even), so that they compress well.
 
-    The relative error is at most 2^−(bits + 1); zeros and signs stay. ``bits`` ≥ 23 changes nothing.
+    The relative error is at most 2^−(bits + 1); zeros and signs stay.
+
+    Args:
+        values: float32.
+        bits: of mantissa to keep; 23 or more change nothing.
     """
     drop = 23 - bits
     if drop <= 0 or values.dtype != np.float32:
@@ -124,7 +128,13 @@ class EventFileWriter:
             self._file.attrs[name] = value if plain else json.dumps(value)
 
     def write(self, block: EventBlock) -> None:
-        """Append the events of ``block``; it is validated first."""
+        """Append the events of ``block``; it is validated first.
+
+        Raises:
+            EventFileError: naming the event and column of the first value that no event can have; or if the disk is
+                full or refuses.
+            ValueError: if the writer is closed, or an event is of a process that it wasn't told.
+        """
         if self._file is None:
             raise ValueError("the writer is closed")
         block.validate(source=f"{self.path} (being written)", first_event=self.num_events)
@@ -158,7 +168,11 @@ class EventFileWriter:
             dataset[start:] = values
 
     def close(self) -> None:
-        """Finish the file and give it its name."""
+        """Finish the file and give it its name.
+
+        Raises:
+            EventFileError: if the disk is full or refuses; nothing is left behind.
+        """
         if self._file is None:
             return
         try:
