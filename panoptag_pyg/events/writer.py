@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from panoptag_pyg.events.schema import (
     OFFSETS,
     RESERVED_ATTRIBUTES,
 )
+from panoptag_pyg.output import refusal
 
 # 64k entries: a few hundred events' PFOs, so that a slice of events touches one or two chunks a column.
 CHUNK_ENTRIES = 65536
@@ -262,12 +262,4 @@ def _chunk(group: str) -> int:
 
 
 def _write_error(path: Path, error: OSError) -> EventFileError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        reason = "the disk is full: free some space"
-    elif error.errno == errno.EFBIG:
-        reason = "the file grew beyond the limit for files here"
-    elif isinstance(error, (PermissionError, NotADirectoryError, FileExistsError)):
-        reason = "its folder can't be written"
-    else:
-        reason = str(error).splitlines()[0]
-    return EventFileError(f"{path} could not be written: {reason}; nothing was left behind")
+    return EventFileError(f"{path} could not be written: {refusal(error)}; nothing was left behind")
