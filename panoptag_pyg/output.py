@@ -18,7 +18,11 @@ class OutputError(PanopTagError, OSError):
 
 
 def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> Path:
-    """Refuse ``path`` if something stands there and may not be replaced; ask before long work, not after it.
+    """Refuse a path if something stands there and may not be replaced; ask before long work, not after it.
+
+    Args:
+        path: where the result belongs.
+        overwrite: whether it may replace what stands there. Default ``False``.
 
     Raises:
         OutputError: if ``path`` exists and ``overwrite`` is false.
@@ -27,6 +31,20 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> Path:
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists; choose another name or overwrite it with --overwrite")
     return path
+
+
+def refusal(error: OSError) -> str:
+    """Why the operating system or HDF5 refused to write, in words that a user can act on."""
+    text = str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in text or f"errno = {errno.ENOSPC}" in text:
+        return "the disk is full: free some space"
+    if error.errno == errno.EFBIG:
+        return "the file grew beyond the limit for files here"
+    if isinstance(error, PermissionError) or "Permission denied" in text:
+        return "its folder can't be written"
+    if isinstance(error, (NotADirectoryError, FileExistsError)):
+        return "a part of its path is a file, not a folder"
+    return text.splitlines()[0] if text else type(error).__name__
 
 
 @contextmanager
@@ -50,7 +68,7 @@ def atomic_output(path: str | os.PathLike[str], overwrite: bool = False) -> Iter
     except OSError as error:
         if isinstance(error, PanopTagError):
             raise
-        raise OutputError(f"{path} could not be written: {_reason(error)}; nothing was left behind") from error
+        raise OutputError(f"{path} could not be written: {refusal(error)}; nothing was left behind") from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -65,14 +83,3 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write ``value`` as indented JSON, whole or not at all, in place of an older file."""
     write_text(path, json.dumps(value, indent=2) + "\n")
-
-
-def _reason(error: OSError) -> str:
-    text = str(error)
-    if error.errno == errno.ENOSPC or "No space left" in text or f"errno = {errno.ENOSPC}" in text:
-        return "the disk is full: free some space"
-    if isinstance(error, PermissionError) or "Permission denied" in text:
-        return "its folder can't be written"
-    if isinstance(error, (NotADirectoryError, FileExistsError)):
-        return "a part of its path is a file, not a folder"
-    return text.splitlines()[0] if text else type(error).__name__

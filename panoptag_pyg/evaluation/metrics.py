@@ -30,7 +30,7 @@ def discriminant(logits: np.ndarray, signal: int, background: int = 0) -> np.nda
     whole tails would tie.
 
     Args:
-        logits: raw output of the tagger. **Shape** ``[J, C]``.
+        logits: raw output of the tagger [J, C].
         signal: class to select (1: c, 2: b).
         background: class to reject. Default 0: light.
 
@@ -71,14 +71,18 @@ class RejectionCurve:
     Attributes:
         points: one :class:`Rejection` per efficiency.
         false_positive_rate: share of background accepted in each bootstrap replica; NaN where undefined.
-            **Shape** ``[R, len(points)]``, ``[0, len(points)]`` without a bootstrap.
+            [R, len(points)], [0, len(points)] without a bootstrap.
     """
 
     points: tuple[Rejection, ...]
     false_positive_rate: np.ndarray = field(repr=False)
 
     def at(self, efficiency: float) -> Rejection:
-        """The point at one of the efficiencies that the curve was computed for."""
+        """The point at one of the efficiencies that the curve was computed for.
+
+        Raises:
+            KeyError: for another efficiency.
+        """
         for point in self.points:
             if abs(point.target - efficiency) < 1e-9:
                 return point
@@ -125,9 +129,9 @@ def rejection_curve(
     passes there is no value, the limit alone.
 
     Args:
-        scores: discriminant, larger for signal. **Shape** ``[J]``.
-        is_signal: mask of signal jets. **Shape** ``[J]``.
-        is_background: mask of background jets. **Shape** ``[J]``; jets in neither mask play no role.
+        scores: discriminant, larger for signal [J].
+        is_signal: mask of signal jets [J].
+        is_background: mask of background jets [J]; jets in neither mask play no role.
         efficiencies: signal efficiencies, each in (0, 1].
         weight: weight of each jet. Negative ones are summed with their sign; the cut is then the first, from
             above, at which the summed signal reaches X; a negative background sum gives no value. Default:
@@ -279,7 +283,14 @@ def accuracy(
 ) -> Measurement:
     """Share of jets whose most probable class is the true one.
 
-    Shapes: logits ``[J, C]``, the rest ``[J]``.
+    Args:
+        logits: raw output of the tagger.
+        flavour: true class, 0 to C − 1.
+        weight: weight of each jet. Default: 1.
+        bootstrap: redraws events for the interval. Default: no interval.
+
+    Shapes:
+        logits [J, C], the rest [J].
     """
     flavour = np.asarray(flavour)
     weight = np.ones(len(flavour)) if weight is None else np.asarray(weight, np.float64)
@@ -313,7 +324,15 @@ def auc(
     :math:`\sum_c \pi_c\,P(p_c(\text{jet of } c) > p_c(\text{other jet}))`, ties counting one half. Weights
     may be negative (scikit-learn's curve refuses some of these): the pair sum is taken with their sign.
 
-    Shapes: probabilities ``[J, C]``, the rest ``[J]``.
+    Args:
+        probabilities: of each class.
+        flavour: true class, 0 to C − 1.
+        weight: weight of each jet. Default: 1.
+        bootstrap: redraws events for the interval. Default: no interval.
+        class_names: what to call a class that is missing. Default: light, c, b.
+
+    Shapes:
+        probabilities [J, C], the rest [J].
     """
     probabilities, flavour = np.asarray(probabilities, np.float64), np.asarray(flavour)
     weight = np.ones(len(flavour)) if weight is None else np.asarray(weight, np.float64)
@@ -360,7 +379,14 @@ def confusion_matrix(
 ) -> np.ndarray:
     """Share of each true class (rows) predicted as each class (columns); NaN for a class without jets.
 
-    Shapes: logits ``[J, C]``, the rest ``[J]``; returns ``[C, C]``, rows summing to 1.
+    Args:
+        logits: raw output of the tagger.
+        flavour: true class, 0 to C − 1.
+        weight: weight of each jet. Default: 1.
+        num_classes: C. Default 3.
+
+    Shapes:
+        logits [J, C], the rest [J] → [C, C], rows summing to 1.
     """
     weight = np.ones(len(flavour)) if weight is None else np.asarray(weight, np.float64)
     predicted = np.argmax(logits, axis=1) if len(flavour) else np.empty(0, int)
@@ -375,8 +401,14 @@ def calibration(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Predicted against observed share of a class, in equal bins of the predicted probability.
 
-    Shapes: inputs ``[J]``; returns ``(mean predicted, observed share, number of jets)``, each ``[bins]``, NaN
-        where empty.
+    Args:
+        probability: predicted for the class.
+        is_class: whether the jet is of the class.
+        weight: weight of each jet. Default: 1.
+        bins: how many. Default 10.
+
+    Shapes:
+        inputs [J] → mean predicted, observed share, number of jets, each [bins]; NaN where empty.
     """
     weight = np.ones(len(probability)) if weight is None else np.asarray(weight, np.float64)
     index = np.clip((np.asarray(probability) * bins).astype(int), 0, bins - 1)

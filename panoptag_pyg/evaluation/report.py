@@ -121,7 +121,12 @@ class Report:
         return tuple(dict.fromkeys(result.process for result in self.results))
 
     def of(self, process: str = ALL, tagger: str | None = None) -> Result:
-        """The result of one tagger (default: the model) on one process (default: all together)."""
+        """The result of one tagger on one process.
+
+        Args:
+            process: its name. Default: all together.
+            tagger: its name in the table. Default: the model.
+        """
         tagger = self.taggers[0] if tagger is None else tagger
         return next(r for r in self.results if (r.process, r.tagger) == (process, tagger))
 

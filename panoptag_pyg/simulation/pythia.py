@@ -86,10 +86,14 @@ class Pythia:
         return f"; did you mean '{by_lower[near[0]]}'?" if near else ""
 
     def generate(self, block: int, num_events: int) -> GeneratedEvents:
-        """Generate ``num_events`` events with the random numbers of block ``block``.
+        """Generate events with the random numbers of one block.
+
+        Args:
+            block: its number; the same gives the same events.
+            num_events: how many.
 
         Raises:
-                ConfigError: the settings give weighted events.
+            ConfigError: the settings give weighted events.
             PanopTagError: PYTHIA fails on nearly every event.
         """
         self._pythia.rndm.init(_seed(self.seed, block))
