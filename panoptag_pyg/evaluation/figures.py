@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from panoptag_pyg.evaluation.metrics import RejectionCurve, calibration, discriminant
+from panoptag_pyg.evaluation.metrics import calibration
+from panoptag_pyg.evaluation.rejection import RejectionCurve, discriminant
 from panoptag_pyg.evaluation.report import ALL, Report
 from panoptag_pyg.evaluation.style import (
     CURVE_COLOURS,

@@ -13,15 +13,9 @@ import numpy as np
 
 from panoptag_pyg import __version__
 from panoptag_pyg.evaluation.bootstrap import INTERVAL, LIMIT, EventBootstrap, Measurement
-from panoptag_pyg.evaluation.metrics import (
-    RejectionCurve,
-    accuracy,
-    auc,
-    confusion_matrix,
-    discriminant,
-    rejection_curve,
-)
+from panoptag_pyg.evaluation.metrics import accuracy, auc, confusion_matrix
 from panoptag_pyg.evaluation.predictions import Predictions
+from panoptag_pyg.evaluation.rejection import RejectionCurve, discriminant, rejection_curve
 from panoptag_pyg.output import atomic_output, check_output
 
 if TYPE_CHECKING:
