@@ -55,7 +55,7 @@ class PanopTag(nn.Module):
 
     Shapes:
         a :class:`~torch_geometric.data.HeteroData` with ``"pfo"`` (x [P, 14], pos [P, 2], ptr [B+1]) and ``"jet"``
-        (x [J, 4], ptr [B+1]) → logits [J, C].
+        (x [J, 4], pos [J, 2], ptr [B+1]) → logits [J, C].
 
     Raises:
         ConfigError: for an unknown backbone or option, or widths that don't fit.

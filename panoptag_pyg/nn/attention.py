@@ -130,7 +130,7 @@ class MAB(nn.Module):
 
     As in the set transformer's published code, there are four d × d matrices (q, k, v and the feed-forward o) and
     no projection of the attention's output. Layer normalisation comes before each of them, and the first
-    residual carries ``x`` itself: the order that trains deep stacks without a long warm-up.
+    residual carries ``x`` itself: the order that Xiong et al. (arXiv:2002.04745) find to train without a long warm-up.
 
     Args:
         dim: width.
