@@ -63,6 +63,9 @@ def demo(
     recipe: Annotated[str, typer.Option(help="What to train: a shipped recipe or a TOML file.")] = "small.toml",
 ) -> None:
     """The whole way once: simulate, train, evaluate, draw. Stopped and started again, it goes on where it was."""
+    from panoptag_pyg.training import Recipe
+
+    Recipe.from_toml(recipe)  # a recipe that doesn't fit must show before the simulation, not after it
     workers = workers or machine()["cores"]
     typer.echo(
         f"Simulating {len(TRAINED) * events:,} events of {', '.join(TRAINED)} to train on, and {test_events:,} of "

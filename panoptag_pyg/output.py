@@ -25,9 +25,16 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> Path:
         overwrite: whether it may replace what stands there. Default ``False``.
 
     Raises:
-        OutputError: if ``path`` exists and ``overwrite`` is false.
+        OutputError: if ``path`` exists and ``overwrite`` is false, is a folder, or can't be made in its folder.
     """
     path = Path(path)
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; give the name of a file in it")
+    folder = next(folder for folder in path.parents if folder.exists())
+    if not folder.is_dir():
+        raise OutputError(f"{path} can't be written: {folder} is a file, not a folder; choose another place")
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"{path} can't be written: no permission to write in {folder}; choose another place")
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists; choose another name or overwrite it with --overwrite")
     return path
@@ -61,10 +68,12 @@ def atomic_output(path: str | os.PathLike[str], overwrite: bool = False) -> Iter
     """
     path = check_output(path, overwrite)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    new_folders = [folder for folder in path.parents if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
+        new_folders.clear()
     except OSError as error:
         if isinstance(error, PanopTagError):
             raise
@@ -72,6 +81,8 @@ def atomic_output(path: str | os.PathLike[str], overwrite: bool = False) -> Iter
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+            for folder in new_folders:  # innermost first; only empty ones go
+                folder.rmdir()
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -31,7 +31,7 @@ PARTICLE_COLOURS = {
 
 
 class DisplayError(PanopTagError, IndexError):
-    """An event that isn't there, or a model that cannot say what it attends to."""
+    """An event that isn't there, or a model whose scores are no numbers."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def view_event(
         device: where to compute. Default: where the model's parameters are.
 
     Raises:
-        DisplayError: if there is no such event; the sentence names the valid range.
+        DisplayError: if there is no such event (the sentence names the valid range), or a score is not finite.
     """
     if not 0 <= event < len(dataset):
         valid = f"it has events 0 to {len(dataset) - 1}" if len(dataset) else "it has no events"
@@ -89,11 +89,17 @@ def view_event(
     if block.num_jets:
         with torch.inference_mode():
             logits, weights = _with_attention(model, batch)
+        if not bool(torch.isfinite(logits).all()):
+            raise DisplayError(
+                f"event {event} gets a score that is not finite: the training has probably diverged; see metrics.csv "
+                "and lower the learning rate"
+            )
         probabilities = torch.softmax(logits.double(), dim=1).cpu().numpy()
         if weights is not None:
             edge, weight = weights.edge_index.cpu().numpy(), weights.weight.float().cpu().numpy()
             attention = np.zeros((block.num_jets, block.num_pfos))
-            attention[edge[0], edge[1]] = weight.reshape(len(weight), -1).mean(axis=1)
+            if len(weight):
+                attention[edge[0], edge[1]] = weight.reshape(len(weight), -1).mean(axis=1)
     process = dataset.processes[int(block.event["process"][0])]
     return EventView(
         pfo_pt=block.pfo["pt"].astype(np.float64),

@@ -43,7 +43,7 @@ class EventFile:
         self.attributes: dict[str, Any] = {
             name: _decode(value) for name, value in self._file.attrs.items() if name not in RESERVED_ATTRIBUTES
         }
-        self.processes: list[str] = json.loads(self._file.attrs["processes"])
+        self.processes: list[str] = self._read_processes()
         self.pfo_offsets: np.ndarray = self._file["pfo/offsets"][:]
         self.jet_offsets: np.ndarray = self._file["jet/offsets"][:]
         self._check_lengths()
@@ -197,7 +197,7 @@ class EventFile:
                 f"{self.path} is an HDF5 file of another kind (its attribute 'format' is "
                 f"{attributes.get('format')!r}, expected {FORMAT_NAME!r}); make event files with panoptag simulate"
             )
-        version = int(attributes.get("version", -1))
+        version = attributes.get("version")
         if version != FORMAT_VERSION:
             raise EventFileError(
                 f"{self.path} has format version {version}, this panoptag-pyg reads version {FORMAT_VERSION}; "
@@ -210,6 +210,37 @@ class EventFile:
         missing += [] if CONSTITUENTS in self._file else [CONSTITUENTS]
         if missing:
             raise EventFileError(f"{self.path}: column {missing[0]} is missing; write the file again with it")
+        for column in COLUMNS:
+            self._check_dataset(column.path, "iuf" if column.is_float else "iu")
+        for path in (*(offsets.path for offsets in OFFSETS), CONSTITUENTS):
+            self._check_dataset(path, "iu")
+
+    def _check_dataset(self, path: str, kinds: str) -> None:
+        """Refuse anything but one row of numbers; ``kinds`` are NumPy's letters for those that will do."""
+        dataset = self._file.get(path)
+        if dataset is None:  # truth that this file doesn't know
+            return
+        if not isinstance(dataset, h5py.Dataset) or dataset.ndim != 1 or dataset.dtype.kind not in kinds:
+            found = (
+                f"holds {dataset.dtype} of shape {dataset.shape}"
+                if isinstance(dataset, h5py.Dataset)
+                else "is a group of others"
+            )
+            wanted = "numbers" if "f" in kinds else "whole numbers"
+            raise EventFileError(f"{self.path}: column {path} {found}, expected one row of {wanted}; write it again")
+
+    def _read_processes(self) -> list[str]:
+        found = self._file.attrs.get("processes")
+        try:
+            names = json.loads(found)
+        except (TypeError, ValueError):
+            names = None
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise EventFileError(
+                f"{self.path}: its attribute 'processes' is {found!r}, expected a JSON list of names such as "
+                "'[\"ttbar\"]'; write the file again"
+            )
+        return names
 
     def _check_lengths(self) -> None:
         num_events = len(self._file["event/id"])
@@ -223,9 +254,10 @@ class EventFile:
                     f"expected {counts[column.group]}; write the file again"
                 )
         offsets = self._file["jet/constituent_offsets"]
-        if len(offsets) != counts["jet"] + 1 or offsets[-1] != len(self._file[CONSTITUENTS]):
+        last = offsets[-1] if len(offsets) else "none"
+        if len(offsets) != counts["jet"] + 1 or last != len(self._file[CONSTITUENTS]):
             raise EventFileError(
-                f"{self.path}: jet/constituent_offsets has {len(offsets)} entries and ends at {offsets[-1]}, expected "
+                f"{self.path}: jet/constituent_offsets has {len(offsets)} entries and ends at {last}, expected "
                 f"{counts['jet'] + 1} ending at {len(self._file[CONSTITUENTS])}; write the file again"
             )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,8 @@ class EventFileWriter:
         clash = set(attributes or {}) & set(RESERVED_ATTRIBUTES)
         if clash:
             raise ValueError(f"attributes {sorted(clash)} are written by EventFileWriter itself")
+        if self.path.is_dir():
+            raise EventFileError(f"{self.path} is a folder; give the name of a file in it")
         if self.path.exists() and not overwrite:
             raise EventFileError(f"{self.path} exists; choose another name or overwrite it with --overwrite")
         self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
@@ -194,7 +197,8 @@ class EventFileWriter:
             self._file = None
         if self._disk is not None:
             self._disk.close()
-        self._temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._temporary.unlink(missing_ok=True)
 
     def _check_disk(self) -> None:
         assert self._disk is not None

@@ -81,7 +81,20 @@ class PanopTag(nn.Module):
         jet_features: tuple[str, ...] = JET_FEATURES,
     ) -> None:
         super().__init__()
-        if num_heads < 1 or dim % num_heads:
+        sizes = {
+            "dim": dim,
+            "num_heads": num_heads,
+            "k": k,
+            "num_inducing": num_inducing,
+            "num_local_layers": num_local_layers,
+            "num_global_layers": num_global_layers,
+            "num_decoder_layers": num_decoder_layers,
+            "num_classes": num_classes,
+        }
+        for name, size in sizes.items():
+            if not isinstance(size, int) or isinstance(size, bool):
+                raise ConfigError(f"'{name}' should be a whole number, not {size!r}")
+        if dim < 1 or num_heads < 1 or dim % num_heads:
             raise ConfigError(f"num_heads must divide dim, got dim={dim} and num_heads={num_heads}")
         self.pfo_normalisation = FeatureNormalisation(pfo_features)
         self.jet_normalisation = FeatureNormalisation(jet_features)

@@ -19,6 +19,8 @@ _OWN_KEYS = {
     "main:numberofevents": "give the number of events as --events",
     "beams:lhef": "events are generated here, not read from files",
 }
+#: PYTHIA's types of settings that a line can change.
+_SETTING_KINDS = ("Flag", "Mode", "Parm", "Word")
 #: PYTHIA's largest seed.
 _MAX_SEED = 900_000_000
 #: Numbers below this have their charge from their digits, others (supersymmetry, …) from PYTHIA's tables.
@@ -72,13 +74,15 @@ class Pythia:
     def _read(self, line: str) -> None:
         if self._pythia.readString(line, False):
             return
-        key = line.partition("=")[0].strip()
+        key, _, value = (part.strip() for part in line.partition("="))
+        if any(getattr(self._pythia.settings, f"is{kind}")(key) for kind in _SETTING_KINDS):
+            raise ConfigError(f"PYTHIA setting '{line}': '{value}' is no value for {key}")
         raise ConfigError(f"PYTHIA doesn't know or accept the setting '{line}'{self._nearest(key)}")
 
     def _nearest(self, key: str) -> str:
         settings = self._pythia.settings
         known: list[str] = []
-        for kind in ("Flag", "Mode", "Parm", "Word"):
+        for kind in _SETTING_KINDS:
             known += [entry.name for entry in getattr(settings, f"get{kind}Map")(key.partition(":")[0]).values()]
         # Letters' case means nothing to PYTHIA, but something to difflib.
         by_lower = {name.lower(): name for name in known if name != key}

@@ -43,7 +43,7 @@ def load_tagger(path: str | os.PathLike[str]) -> tuple[nn.Module, Recipe]:
     model = build_model(recipe)
     weights = {
         name.removeprefix(MODEL_PREFIX): value
-        for name, value in checkpoint.get("state_dict", {}).items()
+        for name, value in checkpoint_weights(checkpoint, file).items()
         if name.startswith(MODEL_PREFIX)
     }
     problem = misfit(model.state_dict(), weights)
@@ -104,9 +104,10 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
                 f"{path}: refused, because it holds more than tensors and plain values; nothing of it was run"
             ) from error
         raise CheckpointError(f"{path}: not a checkpoint, or cut short") from error
+    except PermissionError as error:
+        raise CheckpointError(f"{path}: no permission to read it") from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path}: not a checkpoint, or cut short ({reason})") from error
+        raise CheckpointError(f"{path}: not a checkpoint, or cut short") from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(ENTRY), dict):
         raise CheckpointError(f"{path}: a torch file, but not a checkpoint that panoptag train wrote")
     return checkpoint
@@ -129,6 +130,18 @@ def checkpoint_recipe(checkpoint: dict[str, Any], path: str | os.PathLike[str]) 
         return Recipe.from_json(text, f"the recipe inside {path}")
     except ConfigError as error:
         raise CheckpointError(str(error)) from error
+
+
+def checkpoint_weights(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
+    """The weights inside a checkpoint, by their names in the Lightning module; empty if there are none.
+
+    Raises:
+        CheckpointError: if something else stands in their place.
+    """
+    weights = checkpoint.get("state_dict", {})
+    if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
+        raise CheckpointError(f"{path}: its 'state_dict' is not a table of tensors; train again")
+    return weights
 
 
 def misfit(wanted: dict[str, torch.Tensor], given: dict[str, torch.Tensor]) -> str:
@@ -160,7 +173,9 @@ class SafeCheckpointIO(TorchCheckpointIO):
                 torch.save(checkpoint, temporary)
         except RuntimeError as error:  # how torch.save speaks of a failed write
             reason = str(error).splitlines()[0]
-            raise CheckpointError(f"{path}: can't be written ({reason}); is the disk full?") from error
+            if "inline_container" in reason or "unexpected pos" in reason:  # torch's words for a short write
+                reason = "the disk is full: free some space"
+            raise CheckpointError(f"{path} could not be written: {reason}") from error
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
         """Read with :func:`read_checkpoint`; ``weights_only`` can't be turned off."""

@@ -46,11 +46,16 @@ class TaggerData(pl.LightningDataModule):
             self.training, self.validation = dataset.select(train), dataset.select(held_out)
         else:
             self.training, self.validation = dataset, EventDataset(_paths(validation), **limits)
-        for name, part in (("training", self.training), ("validation", self.validation)):
+        for name, part, paths in (
+            ("training", self.training, data),
+            ("validation", self.validation, data if validation is None else validation),
+        ):
             if not len(part):
-                raise EventFileError(f"{_names(data)}: no event is left for {name}; give more events")
+                raise EventFileError(f"{_names(paths)}: no event is left for {name}; give more events")
             if not part.num_jets().any():
-                raise EventFileError(f"{_names(data)}: the {name} events have no jet at all")
+                raise EventFileError(f"{_names(paths)}: the {name} events have no jet at all")
+            if not part.num_pfos().any():
+                raise EventFileError(f"{_names(paths)}: the {name} events have no PFO at all")
 
     def loader(self, training: bool, epoch: int = 0) -> EventLoader:
         """A loader of the training or of the validation events.

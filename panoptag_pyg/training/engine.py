@@ -17,9 +17,11 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from panoptag_pyg import __version__
+from panoptag_pyg.errors import ConfigError, PanopTagError
 from panoptag_pyg.output import write_text
 from panoptag_pyg.tasks import build_task
 from panoptag_pyg.training.callbacks import InterruptWatch, MetricsFile, Reporter, RunCheckpoints
@@ -35,6 +37,7 @@ from panoptag_pyg.training.run_folder import (
     TENSORBOARD,
     check_output,
     check_resumable,
+    drop_stillborn,
     earlier_seconds,
     is_main_process,
     prepare_output,
@@ -111,17 +114,21 @@ def train(
     else:
         fit_normalisation(model, datamodule)
 
-    if is_main_process():
-        prepare_output(output, overwrite)
-        write_text(output / RECIPE, f"# Resolved by panoptag-pyg {__version__}\n{recipe.to_toml()}")
+    # Reads and validates all events, validation's too: what is wrong with them must show before anything is written.
     summary = _summary(recipe, module, datamodule, earlier_seconds(output) if last is not None else 0.0)
     checkpoints, watch = RunCheckpoints(output), InterruptWatch()
     with quiet_lightning(), cpu_threads(recipe.train.threads), _signals_restored():
         trainer = _trainer(recipe, output, [Reporter(), MetricsFile(output / METRICS), checkpoints, watch], callbacks)
-        save_summary(output, summary)
         start = time.monotonic()
         try:
+            if is_main_process():
+                prepare_output(output, overwrite)
+                write_text(output / RECIPE, f"# Resolved by panoptag-pyg {__version__}\n{recipe.to_toml()}")
+            save_summary(output, summary)
             trainer.fit(module, datamodule=datamodule, ckpt_path=last)
+        except (PanopTagError, OSError):
+            drop_stillborn(output)
+            raise
         except (SystemExit, KeyboardInterrupt) as stop:
             if watch.reason is None and not isinstance(stop, KeyboardInterrupt):
                 raise
@@ -147,23 +154,30 @@ def _trainer(recipe: Recipe, output: Path, own: list[Callback], further: list[Ca
         callbacks.append(
             EarlyStopping("val_loss", patience=section.early_stopping, mode="min", check_on_train_epoch_end=True)
         )
-    return pl.Trainer(
-        accelerator=section.accelerator,
-        devices=section.devices,
-        num_nodes=section.num_nodes,
-        precision=section.precision,
-        max_epochs=section.max_epochs,
-        gradient_clip_val=section.gradient_clip,
-        logger=TensorBoardLogger(output, name="", version=TENSORBOARD),
-        callbacks=callbacks,
-        plugins=[SafeCheckpointIO()],
-        default_root_dir=output,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,  # EventLoader shares events out among the ranks itself
-        reload_dataloaders_every_n_epochs=1,
-    )
+    try:
+        return pl.Trainer(
+            accelerator=section.accelerator,
+            devices=section.devices,
+            num_nodes=section.num_nodes,
+            precision=section.precision,
+            max_epochs=section.max_epochs,
+            gradient_clip_val=section.gradient_clip,
+            logger=TensorBoardLogger(output, name="", version=TENSORBOARD),
+            callbacks=callbacks,
+            plugins=[SafeCheckpointIO()],
+            default_root_dir=output,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # EventLoader shares events out among the ranks itself
+            reload_dataloaders_every_n_epochs=1,
+        )
+    except (MisconfigurationException, ValueError) as error:  # a GPU that isn't there, a precision it can't do
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"train.accelerator = {section.accelerator!r} with train.devices = {section.devices!r} and "
+            f"train.precision = {section.precision!r} can't be used here ({reason})"
+        ) from error
 
 
 def _summary(recipe: Recipe, module: TaggerModule, data: TaggerData, seconds: float) -> dict[str, Any]:

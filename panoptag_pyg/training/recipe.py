@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from panoptag_pyg.config import StrictConfig, validate
-from panoptag_pyg.errors import ConfigError
+from panoptag_pyg.errors import ConfigError, suggest
 from panoptag_pyg.training.toml import to_toml
 
 Positive = Annotated[int, Field(ge=1)]
@@ -180,12 +180,18 @@ class Recipe(StrictConfig):
         Raises:
             ConfigError: at the first key or value that doesn't fit.
         """
-        from panoptag_pyg.tasks import task_config
+        from panoptag_pyg.tasks import build_task, task_config
 
         recipe = validate(cls, values, source)
         # Defaults are written out, so that a checkpoint means the same when a later version changes one.
         options = task_config(recipe.task.name, recipe.task.options, source, "task").model_dump()
         recipe.model.check(source)
+        outputs = build_task(recipe.task.name, **options).num_outputs
+        if recipe.model.options.get("num_classes", outputs) != outputs:
+            raise ConfigError(
+                f"{source}: model.num_classes is {recipe.model.options['num_classes']}, but the task "
+                f"'{recipe.task.name}' has {outputs} classes; leave it out"
+            )
         return recipe.model_copy(update={"task": TaskSection(name=recipe.task.name, **options)})
 
     def to_toml(self) -> str:
@@ -231,7 +237,7 @@ def _read(path: str | Path) -> tuple[str, str]:
             return name, (resources.files("panoptag_pyg.data") / "recipes" / name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"recipe {path}: can't be read as text: {error}") from error
-    raise ConfigError(f"recipe {path}: no such file, and no shipped recipe (these are {', '.join(shipped_recipes())})")
+    raise ConfigError(f"recipe {path}: no such file, and no shipped recipe{suggest(name, shipped_recipes())}")
 
 
 def _override(values: dict[str, Any], text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from panoptag_pyg.training.checkpoint import (
     ENTRY,
     LAST,
     checkpoint_recipe,
+    checkpoint_weights,
     misfit,
     read_checkpoint,
 )
@@ -61,11 +63,24 @@ def prepare_output(output: Path, overwrite: bool) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
         if overwrite:
-            for name in (RECIPE, METRICS, SUMMARY, BEST, LAST):
-                (output / name).unlink(missing_ok=True)
-            shutil.rmtree(output / TENSORBOARD, ignore_errors=True)
+            remove_run(output)
     except OSError as error:
         raise ConfigError(f"{output}: can't be made or emptied ({error.strerror})") from error
+
+
+def remove_run(output: Path) -> None:
+    """Remove what a run wrote and nothing else; the folder stays."""
+    for name in (RECIPE, METRICS, SUMMARY, BEST, LAST):
+        (output / name).unlink(missing_ok=True)
+    shutil.rmtree(output / TENSORBOARD, ignore_errors=True)
+
+
+def drop_stillborn(output: Path) -> None:
+    """Take back a run that failed before its first checkpoint, so that the same command can be given again."""
+    if is_main_process() and output.is_dir() and not (output / LAST).exists() and not (output / BEST).exists():
+        with suppress(OSError):
+            remove_run(output)
+            output.rmdir()  # fails where somebody else's files are
 
 
 def check_resumable(last: Path, module: TaggerModule) -> None:
@@ -97,7 +112,7 @@ def check_resumable(last: Path, module: TaggerModule) -> None:
             f"events, now there are {module.data_summary['training']} and {module.data_summary['validation']}; "
             "give the same files, or choose another folder"
         )
-    problem = misfit(module.state_dict(), checkpoint.get("state_dict", {}))
+    problem = misfit(module.state_dict(), checkpoint_weights(checkpoint, last))
     if problem:
         raise CheckpointError(f"{last} doesn't fit its recipe ({module.recipe.model.name}): {problem}")
     done = checkpoint["epoch"] + 1
