@@ -47,7 +47,7 @@ def refusal(error: OSError) -> str:
         return "the disk is full: free some space"
     if error.errno == errno.EFBIG:
         return "the file grew beyond the limit for files here"
-    if isinstance(error, PermissionError) or "Permission denied" in text:
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS or "Permission denied" in text:
         return "its folder can't be written"
     if isinstance(error, (NotADirectoryError, FileExistsError)):
         return "a part of its path is a file, not a folder"
