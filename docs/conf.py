@@ -51,9 +51,16 @@ def skip_tuple_fields(app, what, name, obj, skip, options):
     return True if (getattr(obj, "__doc__", None) or "").startswith("Alias for field number") else None
 
 
+def link_to_included(app, docname, source):
+    """A link to CONTRIBUTING.md or CHANGELOG.md at the top works on a forge; in the site it leads to its page."""
+    source[0] = re.sub(r"\]\(\.\./(CONTRIBUTING|CHANGELOG)\.md\)", lambda m: f"](project/{m[1].lower()}.md)", source[0])
+
+
 def setup(app):
+    """Called by Sphinx."""
     import generate
 
+    app.connect("source-read", link_to_included)
     app.connect("builder-inited", lambda app: generate.write_all(DOCS / "_generated"))
     app.connect("autodoc-skip-member", skip_tuple_fields)
     app.connect("autodoc-process-docstring", escape_bars, priority=900)

@@ -29,7 +29,12 @@ class MissingExtraError(PanopTagError, ImportError):
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'ttbar'? (known: …)"``: the end of a sentence about an unknown ``name``."""
+    """``"; did you mean 'ttbar'? (known: …)"``: the end of a sentence about an unknown name.
+
+    Args:
+        name: what was asked for.
+        known: what there is.
+    """
     names = sorted(known)
     by_lower = {known_name.lower(): known_name for known_name in names}
     near = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.4)

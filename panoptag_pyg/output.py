@@ -21,7 +21,11 @@ class OutputError(PanopTagError, OSError):
 
 
 def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> Path:
-    """Refuse ``path`` if something stands there and may not be replaced; ask before long work, not after it.
+    """Refuse a path if something stands there and may not be replaced; ask before long work, not after it.
+
+    Args:
+        path: where the result belongs.
+        overwrite: whether it may replace what stands there. Default ``False``.
 
     Raises:
         OutputError: if ``path`` exists and ``overwrite`` is false, is a folder, or can't be made in its folder.
@@ -37,6 +41,20 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> Path:
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists; choose another name or overwrite it with --overwrite")
     return path
+
+
+def refusal(error: OSError) -> str:
+    """Why the operating system or HDF5 refused to write, in words that a user can act on."""
+    text = str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in text or f"errno = {errno.ENOSPC}" in text:
+        return "the disk is full: free some space"
+    if error.errno == errno.EFBIG:
+        return "the file grew beyond the limit for files here"
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS or "Permission denied" in text:
+        return "its folder can't be written"
+    if isinstance(error, (NotADirectoryError, FileExistsError)):
+        return "a part of its path is a file, not a folder"
+    return text.splitlines()[0] if text else type(error).__name__
 
 
 @contextmanager
@@ -62,7 +80,7 @@ def atomic_output(path: str | os.PathLike[str], overwrite: bool = False) -> Iter
     except OSError as error:
         if isinstance(error, PanopTagError):
             raise
-        raise OutputError(f"{path} could not be written: {_reason(error)}; nothing was left behind") from error
+        raise OutputError(f"{path} could not be written: {refusal(error)}; nothing was left behind") from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -145,16 +163,3 @@ def atomic_hdf5(path: str | os.PathLike[str], overwrite: bool = False) -> Iterat
             disk.close()
         if disk.error is not None:
             raise disk.error
-
-
-def _reason(error: OSError) -> str:
-    text = str(error)
-    if error.errno == errno.ENOSPC or "No space left" in text or f"errno = {errno.ENOSPC}" in text:
-        return "the disk is full: free some space"
-    if error.errno == errno.EFBIG:
-        return "it grew beyond the limit for files here"
-    if isinstance(error, PermissionError) or error.errno == errno.EROFS or "Permission denied" in text:
-        return "its folder can't be written"
-    if isinstance(error, (NotADirectoryError, FileExistsError)):
-        return "a part of its path is a file, not a folder"
-    return text.splitlines()[0] if text else type(error).__name__

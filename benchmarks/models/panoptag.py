@@ -1,6 +1,6 @@
 """PanopTag on ragged events against the padded, masked implementation, side by side in one run.
 
-    python -m benchmarks.models.panoptag --data demo/train --threads 2
+    python -m benchmarks.models.panoptag --data demo/data/train --threads 2
     python -m benchmarks.models.panoptag --size small --stages
 
 Both models have the same weights and get the same batch; their logits are compared before anything is timed.

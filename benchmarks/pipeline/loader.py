@@ -1,6 +1,6 @@
 """How fast batches come: EventLoader against PyG's DataLoader over the same dataset, side by side in one run.
 
-    python -m benchmarks.pipeline.loader --data demo/train --events 2000
+    python -m benchmarks.pipeline.loader --data demo/data/train --events 2000
 
 The floor is reading the same columns from the file and nothing else.
 """

@@ -1,16 +1,9 @@
 """How good a tagger is: its scores, figures of merit with uncertainties, yardsticks, reports and event displays."""
 
 from panoptag_pyg.evaluation.bootstrap import EventBootstrap, Measurement
-from panoptag_pyg.evaluation.metrics import (
-    Rejection,
-    RejectionCurve,
-    accuracy,
-    auc,
-    confusion_matrix,
-    discriminant,
-    rejection_curve,
-)
+from panoptag_pyg.evaluation.metrics import accuracy, auc, confusion_matrix
 from panoptag_pyg.evaluation.predictions import Predictions, predict_jets
+from panoptag_pyg.evaluation.rejection import Rejection, RejectionCurve, discriminant, rejection_curve
 from panoptag_pyg.evaluation.report import Report, evaluate
 from panoptag_pyg.evaluation.track_counting import track_counting, track_counting_scores
 

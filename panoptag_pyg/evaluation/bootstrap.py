@@ -42,15 +42,14 @@ class EventBootstrap:
 
     In replica :math:`r` all jets of event :math:`e` get the same factor :math:`k_{re} \sim
     \mathrm{Poisson}(1)`, so correlations between jets of one event (shared PFOs, shared weight) are kept.
-    Quantities computed with the
-    same object see the same replicas: ratios of two taggers keep their correlation.
+    Quantities computed with the same object see the same replicas: ratios of two taggers keep their correlation.
 
     Args:
-        event_index: event of each jet, any integers. **Shape** ``[J]``.
+        event_index: event of each jet, any integers [J].
         replicas: number of redrawn samples R. Default 200.
         seed: seed of the random numbers. Default 0.
 
-    Reference: Poisson bootstrap, Chamandy et al., "Estimating uncertainty for massive data streams" (2012);
+    Source: Poisson bootstrap, Chamandy et al., "Estimating uncertainty for massive data streams" (2012);
     G. Bohm and G. Zech, "Statistics of weighted Poisson events", arXiv:1309.1287.
     """
 
@@ -68,7 +67,7 @@ class EventBootstrap:
 
     @property
     def counts(self) -> np.ndarray:
-        """How often each event is drawn in each replica. **Shape** ``[R, events]``, uint8."""
+        """How often each event is drawn in each replica [R, events], uint8."""
         if self._counts is None:
             generator = np.random.default_rng(self.seed)
             self._counts = np.empty((self.replicas, self.num_events), np.uint8)
@@ -77,7 +76,7 @@ class EventBootstrap:
         return self._counts
 
     def events(self, jets: np.ndarray) -> np.ndarray:
-        """Number of the event of each of ``jets``, counted from 0. **Shape** ``[len(jets)]``."""
+        """Number of the event of each of ``jets``, counted from 0 [len(jets)]."""
         return self._event_of_jet[jets]
 
     def chunks(self, num_jets: int) -> Iterator[slice]:
@@ -87,16 +86,30 @@ class EventBootstrap:
             yield slice(start, min(start + step, self.replicas))
 
     def weights(self, replicas: slice, jets: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """Weights of ``jets`` (indices) in some replicas: ``weight[jets]`` times the draws of their events.
+        """Weights of some jets in some replicas: their own times the draws of their events.
 
-        **Shape** ``[number of replicas, len(jets)]``, float64.
+        Args:
+            replicas: which replicas.
+            jets: indices of the jets [K].
+            weight: weight of every jet [J].
+
+        Shapes:
+            → [number of replicas, K], float64.
         """
         drawn = self.counts[replicas][:, self._event_of_jet[jets]]
         return drawn * np.asarray(weight, np.float64)[jets]
 
 
 def interval(replicas: np.ndarray, axis: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Central 68.3 % of bootstrap ``replicas`` along ``axis``; NaN (an undefined replica) is left out."""
+    """Central 68.3 % of bootstrap replicas; NaN (an undefined replica) is left out.
+
+    Args:
+        replicas: the figure in each replica.
+        axis: along which the replicas lie. Default 0.
+
+    Returns:
+        lower and upper end, without that axis; NaN where no replica is defined.
+    """
     tail = 100 * (1 - INTERVAL) / 2
     values = np.asarray(replicas, np.float64)
     if values.size == 0 or np.isnan(values).all():
@@ -123,6 +136,10 @@ def effective_count(weight: np.ndarray, event: np.ndarray) -> float:
 
     :math:`k = (\sum_e W_e)^2 / \sum_e W_e^2` with :math:`W_e` the weight of all given jets of event e
     (the effective sample size; equal to the number of jets for unit weights and one jet per event).
+
+    Args:
+        weight: weight of each jet [J].
+        event: event of each jet [J].
     """
     if len(weight) == 0:
         return 0.0
@@ -134,14 +151,25 @@ def effective_count(weight: np.ndarray, event: np.ndarray) -> float:
 def binomial_interval(passed: float, total: float, probability: float = INTERVAL) -> tuple[float, float]:
     """Central Clopper–Pearson interval of an efficiency; ``passed`` and ``total`` may be effective counts.
 
-    Reference: C. J. Clopper, E. S. Pearson, Biometrika 26 (1934) 404.
+    Args:
+        passed: how many passed.
+        total: of how many.
+        probability: content of the interval. Default: that of ±1 standard deviation.
+
+    Source: C. J. Clopper, E. S. Pearson, Biometrika 26 (1934) 404.
     """
     tail = (1 - probability) / 2
     return _binomial_bound(passed, total, tail), binomial_upper(passed, total, 1 - tail)
 
 
 def binomial_upper(passed: float, total: float, confidence: float = LIMIT) -> float:
-    """One-sided Clopper–Pearson upper limit of an efficiency; ``3 / total`` at 95 % when none passes."""
+    """One-sided Clopper–Pearson upper limit of an efficiency; ``3 / total`` at 95 % when none passes.
+
+    Args:
+        passed: how many passed.
+        total: of how many.
+        confidence: level of the limit. Default 0.95.
+    """
     from scipy.stats import beta
 
     if total <= 0 or passed >= total:

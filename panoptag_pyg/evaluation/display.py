@@ -159,7 +159,7 @@ def draw_event(view: EventView, num_attended: int = 10, max_eta: float | None = 
         _draw_pfos(axes, view)
         _draw_jets(axes, view, max_eta)
         axes.set_title(view.title, loc="left")
-        _legend(figure, axes, view, len(attended) > 0)
+        _legend(axes, view, len(attended) > 0)
         return figure
 
 
@@ -254,7 +254,7 @@ def _label_place(eta: float, phi: float, placed: list[tuple[float, float]], max_
     return best
 
 
-def _legend(figure: Figure, axes: Axes, view: EventView, has_lines: bool) -> None:
+def _legend(axes: Axes, view: EventView, has_lines: bool) -> None:
     from matplotlib.lines import Line2D
 
     def entry(label: str, **style) -> Line2D:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from panoptag_pyg.evaluation.metrics import RejectionCurve, calibration, discriminant
+from panoptag_pyg.evaluation.metrics import calibration
+from panoptag_pyg.evaluation.rejection import RejectionCurve, discriminant
 from panoptag_pyg.evaluation.report import ALL, Report
 from panoptag_pyg.evaluation.style import (
     CURVE_COLOURS,
@@ -39,8 +40,13 @@ def report_figures(report: Report) -> dict[str, Figure]:
 def rejection_figure(report: Report, process: str = ALL) -> Figure:
     """Light-jet rejection against b and c efficiency, with the ratio to the yardstick below.
 
-    Bands are the event bootstrap's 68 % intervals; dotted: fewer than 10 light jets pass. Form of arXiv:2601.16417,
-    figure 3.
+    Bands are the event bootstrap's 68 % intervals; dotted: fewer than 10 light jets pass.
+
+    Args:
+        report: what :func:`~panoptag_pyg.evaluation.evaluate` gave.
+        process: its name. Default: all together.
+
+    Source: the form is that of arXiv:2601.16417, figure 3.
     """
     with figure_style():
         figure, panels = _panels()

@@ -237,7 +237,12 @@ def rich_summary(summary: FileSummary) -> RenderableType:
 
 
 def summary_figure(summary: FileSummary, block: EventBlock) -> Figure:
-    """Distributions of all columns that vary, and the jets' by flavour."""
+    """Distributions of all columns that vary, and the jets' by flavour.
+
+    Args:
+        summary: of the file.
+        block: the events that were read for it.
+    """
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 

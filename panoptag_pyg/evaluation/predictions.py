@@ -238,7 +238,7 @@ def predict_jets(
     return Predictions(
         logits=logits,
         **columns,
-        file=file_of_events(dataset)[columns["event_index"]],
+        file=dataset.file_of_events()[columns["event_index"]],
         pt=x[:, 0],
         eta=x[:, 1],
         phi=x[:, 2],
@@ -248,12 +248,6 @@ def predict_jets(
         source_files=_paths(dataset),
         recipe=recipe,
     )
-
-
-def file_of_events(dataset: EventDataset) -> np.ndarray:
-    """Which of the dataset's files each of its events comes from, int32 ``[len(dataset)]``."""
-    file = np.repeat(np.arange(len(dataset.files)), [file.num_events for file in dataset.files]).astype(np.int32)
-    return file if dataset._indices is None else file[dataset._indices]
 
 
 def _paths(dataset: EventDataset) -> tuple[str, ...]:

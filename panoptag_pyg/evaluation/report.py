@@ -13,15 +13,9 @@ import numpy as np
 
 from panoptag_pyg import __version__
 from panoptag_pyg.evaluation.bootstrap import INTERVAL, LIMIT, EventBootstrap, Measurement
-from panoptag_pyg.evaluation.metrics import (
-    RejectionCurve,
-    accuracy,
-    auc,
-    confusion_matrix,
-    discriminant,
-    rejection_curve,
-)
+from panoptag_pyg.evaluation.metrics import accuracy, auc, confusion_matrix
 from panoptag_pyg.evaluation.predictions import Predictions
+from panoptag_pyg.evaluation.rejection import RejectionCurve, discriminant, rejection_curve
 from panoptag_pyg.output import atomic_output, check_output
 
 if TYPE_CHECKING:
@@ -121,7 +115,12 @@ class Report:
         return tuple(dict.fromkeys(result.process for result in self.results))
 
     def of(self, process: str = ALL, tagger: str | None = None) -> Result:
-        """The result of one tagger (default: the model) on one process (default: all together)."""
+        """The result of one tagger on one process.
+
+        Args:
+            process: its name. Default: all together.
+            tagger: its name in the table. Default: the model.
+        """
         tagger = self.taggers[0] if tagger is None else tagger
         return next(r for r in self.results if (r.process, r.tagger) == (process, tagger))
 

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from panoptag_pyg.evaluation.bootstrap import Measurement
-from panoptag_pyg.evaluation.metrics import Rejection
+from panoptag_pyg.evaluation.rejection import Rejection
 
 if TYPE_CHECKING:
     from rich.table import Table

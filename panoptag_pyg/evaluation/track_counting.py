@@ -37,7 +37,7 @@ def track_counting(
 
     Shapes: returns float64 ``[J, len(numbers)]``; -1 for a jet with fewer than n tracks.
 
-    Reference: the track-counting algorithm of CMS, "Identification of b-quark jets with the CMS experiment",
+    Source: the track-counting algorithm of CMS, "Identification of b-quark jets with the CMS experiment",
     JINST 8 (2013) P04013; there with the sign of the impact parameter, here with its size.
     """
     pfo, jet = block.constituent_pfo, block.constituent_jet
@@ -73,6 +73,11 @@ def track_counting_scores(
     """:func:`track_counting` for all jets of a dataset, streamed, in its order.
 
     Where all errors are zero (true impact parameters), :math:`|d_0|` itself takes the significance's place.
+
+    Args:
+        dataset: the events.
+        numbers: each n for which a score is wanted. Default 1, 2, 3.
+        events_per_block: how many events are read at a time. Default 2048.
 
     Returns:
         the scores, float64 ``[J, len(numbers)]``, and what they are: ``"|d0|/σ(d0)"`` or ``"|d0|"``.

@@ -93,7 +93,12 @@ def block_to_batch(block: EventBlock, edges: str | float | None = None) -> Heter
 
 
 def block_to_event(block: EventBlock, edges: str | float | None = None) -> HeteroData:
-    """The single event of ``block`` as a graph; both node types are there, also when empty."""
+    """A single event as a graph; both node types are there, also when empty.
+
+    Args:
+        block: one event.
+        edges: as in :func:`attention_edges`. Default: no edges.
+    """
     event = HeteroData()
     _fill_events(event, block)
     _fill_nodes(event, "pfo", block)

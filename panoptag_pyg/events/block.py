@@ -142,9 +142,13 @@ class EventBlock:
         )
 
     def leading(self, max_pfos: int | None = None, max_jets: int | None = None) -> EventBlock:
-        """Keep each event's ``max_pfos`` PFOs and ``max_jets`` jets of highest pT, in their order; ties to the earlier.
+        """Keep each event's PFOs and jets of highest pT, in their order; of equals the earlier.
 
-        Constituents that are cut away leave their jets' lists too. ``None`` keeps all.
+        Constituents that are cut away leave their jets' lists too.
+
+        Args:
+            max_pfos: how many PFOs. Default: all.
+            max_jets: how many jets. Default: all.
         """
         block = self
         if max_jets is not None and max_jets < np.diff(self.jet_offsets).max(initial=0):
@@ -249,7 +253,17 @@ class EventBlock:
 
 
 def check_offsets(offsets: np.ndarray, rows: int, entries: int, what: str) -> None:
-    """Raise :class:`EventFileError` unless ``offsets`` [rows + 1] rises from 0 to ``entries`` and never falls."""
+    """Refuse offsets that don't rise from 0 to the number of entries.
+
+    Args:
+        offsets: first entry of each row, and their number at the end [rows + 1].
+        rows: how many rows there should be.
+        entries: how many entries there should be.
+        what: what an error calls the offsets.
+
+    Raises:
+        EventFileError: if there are too few or too many, or one falls.
+    """
     if len(offsets) != rows + 1:
         raise EventFileError(f"{what} has {len(offsets)} entries, expected {rows + 1}; write the file again")
     if offsets[0] != 0 or offsets[-1] != entries:

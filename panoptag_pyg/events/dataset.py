@@ -133,6 +133,11 @@ class EventDataset(Dataset):
             blocks.append(block)
         return EventBlock.concatenate(blocks).select(place).leading(self.max_pfos, self.max_jets)
 
+    def file_of_events(self) -> np.ndarray:
+        """Which of :attr:`files` each event comes from, int32 [len]; reads nothing."""
+        file = np.repeat(np.arange(len(self.files), dtype=np.int32), np.diff(self._first))
+        return file if self._indices is None else file[self._indices]
+
     def num_pfos(self) -> np.ndarray:
         """PFOs of each event (after ``max_pfos``), int64 [len]; reads nothing."""
         return self._counts("pfo_offsets", self.max_pfos)

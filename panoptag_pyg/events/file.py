@@ -70,7 +70,11 @@ class EventFile:
         return f"EventFile({str(self.path)!r}, events={self.num_events}, pfos={self.num_pfos}, jets={self.num_jets})"
 
     def read(self, start: int = 0, stop: int | None = None) -> EventBlock:
-        """Events ``start`` to ``stop`` (exclusive; default: all), validated.
+        """Consecutive events, validated.
+
+        Args:
+            start: the first. Default 0.
+            stop: the one after the last. Default: to the end of the file.
 
         Raises:
             EventFileError: naming the event and column of the first value that no event can have.
@@ -114,7 +118,12 @@ class EventFile:
         return block
 
     def read_events(self, indices: Sequence[int] | np.ndarray) -> EventBlock:
-        """The events ``indices``, in that order; runs of neighbours are read in one go."""
+        """The events ``indices``, in that order; runs of neighbours are read in one go.
+
+        Raises:
+            IndexError: for an index below 0 or beyond the last event.
+            EventFileError: as :meth:`read`.
+        """
         indices = np.asarray(indices, dtype=np.int64)
         if len(indices) == 0:
             return self.read(0, 0)

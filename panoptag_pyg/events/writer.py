@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -23,16 +22,20 @@ from panoptag_pyg.events.schema import (
     OFFSETS,
     RESERVED_ATTRIBUTES,
 )
-from panoptag_pyg.output import Disk
+from panoptag_pyg.output import Disk, refusal
 
 # 64k entries: a few hundred events' PFOs, so that a slice of events touches one or two chunks a column.
 CHUNK_ENTRIES = 65536
 
 
 def round_mantissa(values: np.ndarray, bits: int) -> np.ndarray:
-    """Round float32 ``values`` to ``bits`` bits of mantissa (half to even), so that they compress well.
+    """Round floats to some bits of mantissa (half to even), so that they compress well.
 
-    The relative error is at most 2^−(bits + 1); zeros and signs stay. ``bits`` ≥ 23 changes nothing.
+    The relative error is at most 2^−(bits + 1); zeros and signs stay.
+
+    Args:
+        values: float32.
+        bits: of mantissa to keep; 23 or more change nothing.
     """
     drop = 23 - bits
     if drop <= 0 or values.dtype != np.float32:
@@ -128,7 +131,13 @@ class EventFileWriter:
             self._file.attrs[name] = value if plain else json.dumps(value)
 
     def write(self, block: EventBlock) -> None:
-        """Append the events of ``block``; it is validated first."""
+        """Append the events of ``block``; it is validated first.
+
+        Raises:
+            EventFileError: naming the event and column of the first value that no event can have; or if the disk is
+                full or refuses.
+            ValueError: if the writer is closed, or an event is of a process that it wasn't told.
+        """
         if self._file is None:
             raise ValueError("the writer is closed")
         block.validate(source=f"{self.path} (being written)", first_event=self.num_events)
@@ -162,7 +171,11 @@ class EventFileWriter:
             dataset[start:] = values
 
     def close(self) -> None:
-        """Finish the file and give it its name."""
+        """Finish the file and give it its name.
+
+        Raises:
+            EventFileError: if the disk is full or refuses; nothing is left behind.
+        """
         if self._file is None:
             return
         try:
@@ -209,14 +222,4 @@ def _chunk(group: str) -> int:
 
 
 def _write_error(path: Path, error: OSError) -> EventFileError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        reason = "the disk is full: free some space"
-    elif error.errno == errno.EFBIG:
-        reason = "the file grew beyond the limit for files here"
-    elif isinstance(error, (NotADirectoryError, FileExistsError)):
-        reason = "a part of its path is a file, not a folder"
-    elif isinstance(error, PermissionError) or error.errno == errno.EROFS:
-        reason = "its folder can't be written"
-    else:
-        reason = str(error).splitlines()[0]
-    return EventFileError(f"{path} could not be written: {reason}; nothing was left behind")
+    return EventFileError(f"{path} could not be written: {refusal(error)}; nothing was left behind")

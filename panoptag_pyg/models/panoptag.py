@@ -55,7 +55,7 @@ class PanopTag(nn.Module):
 
     Shapes:
         a :class:`~torch_geometric.data.HeteroData` with ``"pfo"`` (x [P, 14], pos [P, 2], ptr [B+1]) and ``"jet"``
-        (x [J, 4], ptr [B+1]) → logits [J, C].
+        (x [J, 4], pos [J, 2], ptr [B+1]) → logits [J, C].
 
     Raises:
         ConfigError: for an unknown backbone or option, or widths that don't fit.
@@ -138,7 +138,16 @@ class PanopTag(nn.Module):
         self.jet_normalisation.fit(jet_x)
 
     def forward(self, batch: HeteroData, return_attention: bool = False) -> Tensor | PanopTagOutput:
-        """Logits [J, C]; with ``return_attention`` also the last decoder layer's :class:`Attention`."""
+        """Logits of every jet.
+
+        Args:
+            batch: events, as :class:`~panoptag_pyg.events.EventLoader` or PyG batch them, or a single one.
+            return_attention: also return the last decoder layer's
+                :class:`~panoptag_pyg.ops.attention.Attention`. Default ``False``.
+
+        Raises:
+            ValueError: if the batch has different numbers of events for PFOs and jets.
+        """
         jets, attention = self.embed_jets(batch, return_attention)
         logits = self.head(jets)
         return logits if attention is None else (logits, attention)
@@ -150,7 +159,10 @@ class PanopTag(nn.Module):
         return self.backbone(x, pfo.pos, event_ptr(pfo), pfo.get("max_length"))
 
     def embed_jets(self, batch: HeteroData, return_attention: bool = False) -> tuple[Tensor, Attention | None]:
-        """Embedding of each jet, before the head: [J, dim]; and the last layer's attention if asked for."""
+        """Embedding of each jet, before the head: [J, dim]; and the last layer's attention if asked for.
+
+        Arguments and errors as of :meth:`forward`.
+        """
         pfo, jet = batch["pfo"], batch["jet"]
         pfo_ptr, jet_ptr = event_ptr(pfo), event_ptr(jet)
         if pfo_ptr.numel() != jet_ptr.numel():

@@ -70,6 +70,9 @@ class BipartiteAttention(MessagePassing):
             max_lengths: most targets and sources in one event, where known.
             return_attention: also return the weights. Default ``False``.
             positions: (η, φ) of targets [J, 2] and sources [P, 2], for attention that depends on them.
+
+        Raises:
+            ValueError: without edges and without the ``ptr`` that would say which pairs to attend along.
         """
         if edge_index is None and source_ptr is None:
             raise ValueError("attention needs either edge_index, or target_ptr and source_ptr")
@@ -91,6 +94,11 @@ class BipartiteAttention(MessagePassing):
         """Queries [J, H, e], keys and values [P, H, e]; the first d / H columns of a value are what it says.
 
         A subclass may append columns to all three: their products join the scores.
+
+        Args:
+            target: those that ask [J, dim].
+            source: those that answer [P, dim].
+            positions: (η, φ) of targets [J, 2] and sources [P, 2]; not used here.
         """
         shape = (-1, self.num_heads, self.dim // self.num_heads)
         k, v = _linear_pair(self.k, self.v, source)
@@ -122,7 +130,7 @@ class MAB(nn.Module):
 
     As in the set transformer's published code, there are four d × d matrices (q, k, v and the feed-forward o) and
     no projection of the attention's output. Layer normalisation comes before each of them, and the first
-    residual carries ``x`` itself: the order that trains deep stacks without a long warm-up.
+    residual carries ``x`` itself: the order that Xiong et al. (arXiv:2002.04745) find to train without a long warm-up.
 
     Args:
         dim: width.

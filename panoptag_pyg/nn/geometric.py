@@ -59,7 +59,13 @@ class GeometricAttention(BipartiteAttention):
     def project(
         self, target: Tensor, source: Tensor, positions: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values with four more columns, whose product is the geometric part of the score."""
+        """Queries, keys and values with four more columns, whose product is the geometric part of the score.
+
+        Arguments as of :meth:`BipartiteAttention.project`, but the positions are needed.
+
+        Raises:
+            ValueError: without positions.
+        """
         if positions is None:
             raise ValueError("GeometricAttention needs the positions (eta, phi) of targets and sources")
         q, k, v = super().project(target, source)

@@ -114,11 +114,11 @@ def padded(
     if num_events == 0 or len(q) == 0 or len(k) == 0:
         rows = num_events * len(q) if q_ptr is None else len(q)
         return q.new_zeros(rows, *q.shape[1:]) + (q.sum() + k.sum() + v.sum()) * 0
-    key_row, key_real = _padding(k_ptr, len(k), max_k)
+    key_row, key_real = _padding(k_ptr, max_k)
     if q_ptr is None:
         heads = q.expand(num_events, *q.shape)
     else:
-        query_row, query_real = _padding(q_ptr, len(q), max_q)
+        query_row, query_real = _padding(q_ptr, max_q)
         heads = q[query_row]
     # An event without keys must not give NaN: it attends to a zero that stands in the first slot.
     mask = key_real.clone()
@@ -132,7 +132,7 @@ def padded(
     return y.reshape(-1, *q.shape[1:])[_flat_position(q_ptr, len(q), query_real.size(1))]
 
 
-def _padding(ptr: Tensor, num_rows: int, longest: int | None) -> tuple[Tensor, Tensor]:
+def _padding(ptr: Tensor, longest: int | None) -> tuple[Tensor, Tensor]:
     """Row of every padded slot, and whether it is real: two [B, L]."""
     length = ptr.diff()
     if longest is None:

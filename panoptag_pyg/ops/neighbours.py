@@ -68,7 +68,17 @@ def neighbour_table(
 
 
 def neighbour_mask(ptr: Tensor, k: int, num_points: int, loop: bool = False) -> Tensor:
-    """Which slots of :func:`neighbour_table` hold a neighbour of their own, not a repeated one: [P, k] bool."""
+    """Which slots of :func:`neighbour_table` hold a neighbour of their own, not a repeated one.
+
+    Args:
+        ptr: first row of each event, and P at the end.
+        k: slots of the table.
+        num_points: P.
+        loop: whether the table has each point as its own neighbour. Default ``False``.
+
+    Shapes:
+        ptr [B+1] → [P, k], bool.
+    """
     event = batch_from_ptr(ptr, num_points)
     degree = ptr.diff()[event] - (0 if loop else 1)
     return torch.arange(k, device=ptr.device) < degree[:, None]

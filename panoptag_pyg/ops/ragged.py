@@ -25,13 +25,26 @@ def ptr_from_batch(batch: Tensor, num_events: int | None = None) -> Tensor:
 
 
 def batch_from_ptr(ptr: Tensor, num_rows: int) -> Tensor:
-    """Event of each row: ``ptr`` [B+1] to ``batch`` [P]; no device synchronisation."""
+    """Event of each row: ``ptr`` [B+1] to ``batch`` [P]; no device synchronisation.
+
+    Args:
+        ptr: first row of each event, and P at the end.
+        num_rows: P.
+    """
     events = torch.arange(ptr.numel() - 1, device=ptr.device)
     return torch.repeat_interleave(events, ptr.diff(), output_size=num_rows)
 
 
 def complete_edges(q_ptr: Tensor, k_ptr: Tensor) -> Tensor:
-    """All (query, key) pairs of the same event, query by query: ``edge_index`` [2, E]."""
+    """All (query, key) pairs of the same event, query by query.
+
+    Args:
+        q_ptr: first query of each event.
+        k_ptr: first key of each event.
+
+    Shapes:
+        q_ptr [B+1], k_ptr [B+1] → edge_index [2, E].
+    """
     num_queries = int(q_ptr[-1])
     event = batch_from_ptr(q_ptr, num_queries)
     degree = k_ptr.diff()[event]
@@ -59,7 +72,8 @@ def take_rows(x: Tensor, index: Tensor) -> Tensor:
 def add_rows_(x: Tensor, index: Tensor, rows: Tensor) -> Tensor:
     """Add rows to those of ``x`` at ``index`` [N], which may repeat; the same bits on every run.
 
-    With several threads, index_put_ adds in any order on a CPU, and index_add_ does so on a GPU; the other doesn't.
+    With several threads, ``index_put_`` adds in any order on a CPU, and ``index_add_`` does so on a GPU; the other
+    doesn't.
     """
     if x.device.type == "cpu":
         return x.index_add_(0, index, rows)

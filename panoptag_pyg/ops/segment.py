@@ -52,7 +52,16 @@ def segment_softmax(x: Tensor, index: Tensor, num_segments: int, backend: str = 
 
 
 def segment_sum(x: Tensor, index: Tensor, num_segments: int) -> Tensor:
-    """Sum the rows that share an index: [E, ...], [E] → [S, ...]; the same bits on every run, also on a GPU."""
+    """Sum the rows that share an index, in any order; the same bits on every run, also on a GPU.
+
+    Args:
+        x: rows.
+        index: segment of each row.
+        num_segments: S, empty ones included.
+
+    Shapes:
+        x [E, ...], index [E] → [S, ...].
+    """
     return add_rows_(x.new_zeros(num_segments, *x.shape[1:]), index, x)
 
 

@@ -70,7 +70,12 @@ class BlockSimulator:
         self.seconds[name] += time.process_time() - start
 
     def block(self, number: int, num_events: int = EVENTS_PER_BLOCK) -> EventBlock:
-        """Events ``number * EVENTS_PER_BLOCK`` and following; the same whatever was simulated before."""
+        """Events ``number * EVENTS_PER_BLOCK`` and following; the same whatever was simulated before.
+
+        Args:
+            number: of the block.
+            num_events: how many of its events. Default: all.
+        """
         card = self.config.detector
         max_abs_eta = self.detector.max_abs_eta if self.config.all_eta else card.jets.max_abs_eta
         with self._stage("pythia"):

@@ -90,7 +90,11 @@ class Pythia:
         return f"; did you mean '{by_lower[near[0]]}'?" if near else ""
 
     def generate(self, block: int, num_events: int) -> GeneratedEvents:
-        """Generate ``num_events`` events with the random numbers of block ``block``.
+        """Generate events with the random numbers of one block.
+
+        Args:
+            block: its number; the same gives the same events.
+            num_events: how many.
 
         Raises:
             ConfigError: the settings give weighted events.

@@ -10,7 +10,13 @@ def log_normal(rng: np.random.Generator, mean: np.ndarray, sigma: np.ndarray) ->
 
     With v = ln(1 + σ²/μ²), the draw is exp(N(ln μ − v/2, √v)): positive, and its mean is μ. Where μ ≤ 0 it is 0.
 
-    Shapes: mean, sigma [N] → [N].
+    Args:
+        rng: source of random numbers.
+        mean: μ.
+        sigma: σ.
+
+    Shapes:
+        mean, sigma [N] → [N].
     """
     positive = mean > 0
     safe = np.where(positive, mean, 1.0)

@@ -17,7 +17,17 @@ def track_species(pdg: np.ndarray) -> np.ndarray:
 
 
 def efficiency(card: Tracking, species: np.ndarray, eta: np.ndarray, pt: np.ndarray) -> np.ndarray:
-    """Probability to be found. ``eta`` is that of the point on the surface, ``pt`` the true one. [N] → [N]."""
+    """Probability to be found.
+
+    Args:
+        card: the tables.
+        species: which table is each particle's [N].
+        eta: of the point on the surface [N].
+        pt: true, GeV [N].
+
+    Shapes:
+        → [N].
+    """
     probability = np.zeros(len(pt))
     for code, name in enumerate(TRACK_SPECIES):
         rows = np.flatnonzero(species == code)
@@ -26,7 +36,7 @@ def efficiency(card: Tracking, species: np.ndarray, eta: np.ndarray, pt: np.ndar
 
 
 def relative_error(card: Tracking, species: np.ndarray, eta: np.ndarray, pt: np.ndarray) -> np.ndarray:
-    """σ(pT)/pT, at most the card's ``max_relative_error``. [N] → [N]."""
+    """σ(pT)/pT, at most the card's ``max_relative_error``; arguments as of :func:`efficiency`. [N] → [N]."""
     sigma = np.zeros(len(pt))
     for code, name in enumerate(TRACK_SPECIES):
         rows = np.flatnonzero(species == code)
@@ -35,5 +45,14 @@ def relative_error(card: Tracking, species: np.ndarray, eta: np.ndarray, pt: np.
 
 
 def smear_pt(rng: np.random.Generator, pt: np.ndarray, relative: np.ndarray) -> np.ndarray:
-    """Measured pT: log-normal around ``pt`` with its mean kept; mass, η and φ are left as they are. [N] → [N]."""
+    """Measured pT: log-normal around the true one, its mean kept; mass, η and φ are left as they are.
+
+    Args:
+        rng: source of random numbers.
+        pt: true, GeV [N].
+        relative: σ(pT)/pT [N].
+
+    Shapes:
+        → [N].
+    """
     return log_normal(rng, pt, relative * pt)

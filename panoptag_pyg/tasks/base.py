@@ -41,6 +41,9 @@ class Task(nn.Module):
 
         Shapes:
             ``output`` [J, num_outputs]; each sum is a scalar.
+
+        Raises:
+            NotImplementedError: a task has to say what it minimises.
         """
         raise NotImplementedError
 

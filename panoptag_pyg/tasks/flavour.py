@@ -106,7 +106,12 @@ class FlavourTagging(Task):
     loss = forward
 
     def sums(self, output: Tensor, batch: HeteroData) -> Sums:
-        """Sums for the loss and the accuracy (unweighted share of labelled jets whose largest logit is right)."""
+        """Sums for the loss and the accuracy (unweighted share of labelled jets whose largest logit is right).
+
+        Args:
+            output: logits [J, C].
+            batch: its jets' ``y`` is the truth, its ``weight`` the events'.
+        """
         jet = batch["jet"]
         weight = batch.weight[jet.batch] if self.event_weights and "weight" in batch else None
         known = jet.y >= 0
@@ -117,6 +122,7 @@ class FlavourTagging(Task):
         }
 
     def summary(self) -> dict[str, Any]:
+        """Names and weights of the classes."""
         return {"class_names": list(self.class_names), "class_weights": self.class_weights.tolist()}
 
     def _loss_sums(self, logits: Tensor, y: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,11 @@ _TASKS: dict[str, type[Task]] = {}
 
 
 def register_task(name: str) -> Callable[[type[Task]], type[Task]]:
-    """Class decorator that makes a :class:`Task` available to recipes as ``name``."""
+    """Class decorator that makes a :class:`Task` available to recipes as ``name``.
+
+    Raises:
+        ConfigError: if the name is taken.
+    """
 
     def register(task: type[Task]) -> type[Task]:
         if name in _TASKS and _TASKS[name] is not task:

@@ -66,7 +66,15 @@ def build_model(recipe: Recipe) -> nn.Module:
 
 
 def find_checkpoint(path: str | os.PathLike[str], name: str = BEST) -> Path:
-    """The checkpoint that ``path`` means: itself, or ``name`` (default ``best.ckpt``) in a run folder."""
+    """The checkpoint that a path means: itself, or the one in a run folder.
+
+    Args:
+        path: a checkpoint or a run folder.
+        name: the file in a run folder. Default ``best.ckpt``.
+
+    Raises:
+        CheckpointError: if there is none.
+    """
     file = Path(path)
     if file.is_dir():
         file = file / name
@@ -107,6 +115,10 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def checkpoint_recipe(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> Recipe:
     """The recipe inside a checkpoint.
+
+    Args:
+        checkpoint: as it was loaded.
+        path: what an error calls it.
 
     Raises:
         CheckpointError: if there is none, or this version can't read it.

@@ -58,7 +58,12 @@ class TaggerData(pl.LightningDataModule):
                 raise EventFileError(f"{_names(paths)}: the {name} events have no PFO at all")
 
     def loader(self, training: bool, epoch: int = 0) -> EventLoader:
-        """A loader of the training events in the order of ``epoch``, or of the validation events in file order."""
+        """A loader of the training or of the validation events.
+
+        Args:
+            training: training events, in the order of ``epoch``; else validation events, in file order.
+            epoch: Default 0.
+        """
         trainer = self.trainer
         loader = EventLoader(
             self.training if training else self.validation,

@@ -206,6 +206,10 @@ class Recipe(StrictConfig):
     def from_json(cls, text: str, source: str = "recipe") -> Recipe:
         """The recipe that :meth:`to_json` wrote.
 
+        Args:
+            text: the JSON.
+            source: what an error calls it. Default ``"recipe"``.
+
         Raises:
             ConfigError: if it isn't JSON, or holds a key or value that doesn't fit.
         """

@@ -34,6 +34,11 @@ def is_main_process() -> bool:
 def check_output(output: Path, resume: bool, overwrite: bool) -> None:
     """Refuse an output that would be overwritten without being asked.
 
+    Args:
+        output: folder of the run.
+        resume: whether to go on with the run in it.
+        overwrite: whether to replace the run in it.
+
     Raises:
         ConfigError: naming ``output`` and what to do.
     """
@@ -50,7 +55,11 @@ def check_output(output: Path, resume: bool, overwrite: bool) -> None:
 
 
 def prepare_output(output: Path, overwrite: bool) -> None:
-    """Make the folder; with ``overwrite``, remove what an earlier run wrote and nothing else."""
+    """Make the folder; with ``overwrite``, remove what an earlier run wrote and nothing else.
+
+    Raises:
+        ConfigError: if it can't be made or emptied.
+    """
     try:
         output.mkdir(parents=True, exist_ok=True)
         if overwrite:
@@ -75,7 +84,16 @@ def drop_stillborn(output: Path) -> None:
 
 
 def check_resumable(last: Path, module: TaggerModule) -> None:
-    """Refuse to go on where the result would be a mixture of two runs."""
+    """Refuse to go on where the result would be a mixture of two runs.
+
+    Args:
+        last: the checkpoint to go on from.
+        module: what would go on.
+
+    Raises:
+        ConfigError: if recipe or data differ from those that it was started with.
+        CheckpointError: if the checkpoint's weights don't fit its recipe.
+    """
     checkpoint = read_checkpoint(last)
     before, now = checkpoint_recipe(checkpoint, last).model_dump(), module.recipe.model_dump()
     for section in ("model", "data", "task"):

@@ -1,3 +1,5 @@
+"""Backbones: each keeps the contract and the symmetries of a set; names, options, third parties."""
+
 import pytest
 import torch
 from helpers.batches import ptr_of, random_batch

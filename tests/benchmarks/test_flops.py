@@ -1,3 +1,5 @@
+"""The FLOP count of the benchmarks, against torch's own counter."""
+
 import sys
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""The padded, masked peer: the same weights and events give the same logits and gradients as PanopTag."""
+
 import importlib.util
 from pathlib import Path
 

@@ -9,14 +9,9 @@ from scipy.stats import norm
 from sklearn.metrics import accuracy_score, confusion_matrix, roc_auc_score, roc_curve
 
 from panoptag_pyg.evaluation.bootstrap import EventBootstrap
-from panoptag_pyg.evaluation.metrics import (
-    accuracy,
-    auc,
-    calibration,
-    discriminant,
-    rejection_curve,
-)
+from panoptag_pyg.evaluation.metrics import accuracy, auc, calibration
 from panoptag_pyg.evaluation.metrics import confusion_matrix as our_confusion_matrix
+from panoptag_pyg.evaluation.rejection import discriminant, rejection_curve
 
 CLASSES = np.array([0, 1, 2])
 

@@ -73,6 +73,12 @@ def test_views(folder: Path) -> None:
     assert sum(1 for _ in view) == 6
 
 
+def test_file_of_events(folder: Path) -> None:
+    dataset = EventDataset(folder)
+    assert dataset.file_of_events().tolist() == [0] * 5 + [1] + [2] * 301
+    assert dataset[[306, 5, 0]].file_of_events().tolist() == [2, 1, 0]
+
+
 def test_out_of_range(folder: Path) -> None:
     with pytest.raises(IndexError, match=r"event 307 is out of range, the dataset has 307 events \(0 to 306\)"):
         EventDataset(folder)[307]

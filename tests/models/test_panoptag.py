@@ -1,3 +1,5 @@
+"""PanopTag: the paper's size, symmetries, odd batches, gradients, checkpoints, autocast, compile."""
+
 import copy
 import math
 

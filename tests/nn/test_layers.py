@@ -1,3 +1,5 @@
+"""Layers against torch's, PyG's and their own formulas."""
+
 import pytest
 import torch
 from helpers.batches import ptr_of

@@ -1,3 +1,5 @@
+"""Feature normalisation: mean 0, deviation 1, the right transform for each column."""
+
 import math
 
 import pytest

@@ -1,3 +1,5 @@
+"""Ragged attention: each backend against the reference, and that against torch's."""
+
 import pytest
 import torch
 import torch.nn.functional as F

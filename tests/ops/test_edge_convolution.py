@@ -1,3 +1,5 @@
+"""EdgeConv: the factored, chunked backend against the formula, gradients too."""
+
 import itertools
 
 import pytest

@@ -1,3 +1,5 @@
+"""Nearest neighbours against a plain loop: ties, NaN, lonely points, angles."""
+
 import itertools
 import math
 

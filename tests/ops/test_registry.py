@@ -1,3 +1,5 @@
+"""Backends by name: the reason when one can't be used, and what 'auto' takes."""
+
 import pytest
 import torch
 

@@ -1,3 +1,5 @@
+"""Reductions and softmax over segments against one loop over them, empty segments too."""
+
 import pytest
 import torch
 from helpers.batches import ptr_of

@@ -1,0 +1,182 @@
+"""What README.md and docs/ show works: Python runs, commands parse, links and paths lead somewhere.
+
+Every ```` ```python ```` block of a page runs, one after the other, in a folder with a small ``data/sample``, ``test/``
+and, where a page takes one for granted, a trained ``run/``. A block after the comment ``<!-- illustrative -->`` is
+only compiled.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+GUIDES = [page for page in PAGES if page.parent == ROOT / "docs" and page.stem not in ("index", "map")]
+BLOCK = re.compile(r"(<!-- illustrative -->\n+)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+#: What a page says for people with time, and what the test runs in its place.
+SMALLER = {
+    '"small.toml", ["train.max_epochs=5"]': '"tiny.toml", ["train.max_epochs=1"]',
+    'simulate("ttbar", 1000, "ttbar.h5", seed=7, workers=2)': 'simulate("ttbar", 2, "ttbar.h5", seed=7, workers=1)',
+}
+
+
+def blocks(page: Path, language: str) -> list[tuple[str, bool]]:
+    """The page's code blocks of a language, and whether each is only an illustration."""
+    found = BLOCK.findall(page.read_text(encoding="utf-8"))
+    return [(code, bool(mark)) for mark, name, code in found if name == language]
+
+
+def names_of(pages: list[Path]) -> list[str]:
+    return [str(page.relative_to(ROOT)) for page in pages]
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the first events of each sample file in ``data/sample/`` and ``test/``."""
+    from panoptag_pyg.events import EventFile, EventFileWriter
+
+    folder = tmp_path_factory.mktemp("sample")
+    for source in sorted((ROOT / "data" / "sample").glob("*.h5")):
+        with EventFile(source) as file:
+            for target, block in (("data/sample", file.read(0, 8)), ("test", file.read(8, 20))):
+                path = folder / target / source.name
+                with EventFileWriter(path, file.processes, file.attributes) as writer:
+                    writer.write(block)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of ``tiny.toml``."""
+    from panoptag_pyg.training import Recipe, train
+
+    run = tmp_path_factory.mktemp("trained") / "run"
+    train(Recipe.from_toml("tiny.toml", ["train.max_epochs=1"]), sample / "data" / "sample", run)
+    return run
+
+
+def prelude() -> dict[str, Any]:
+    """What snippets take for granted: a batch, its features, particles, blocks of events."""
+    import numpy as np
+    import torch
+    from helpers.particles import make_particles
+
+    from panoptag_pyg.events import EventDataset, EventLoader
+
+    batch = next(iter(EventLoader(EventDataset("data/sample"), batch_size=8)))
+    ttbar = EventDataset("data/sample/ttbar.h5")
+    return {
+        "__name__": "__main__",
+        "torch": torch,
+        "batch": batch,
+        "pfo_x": batch["pfo"].x,
+        "jet_x": batch["jet"].x,
+        "blocks": [ttbar.read_block(np.arange(0, 5)), ttbar.read_block(np.arange(5, 8))],
+        "particles": make_particles(211, np.array([3.0, 5.0]), np.array([0.1, -1.0]), np.array([2.0, 3.0]), 0.14),
+    }
+
+
+@pytest.mark.parametrize("page", names_of([page for page in PAGES if blocks(page, "python")]))
+def test_python_runs(
+    page: str, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    from panoptag_pyg.backbones import registry
+
+    monkeypatch.setattr(registry, "_BACKBONES", dict(registry._BACKBONES))
+    code = blocks(ROOT / page, "python")
+    if any("simulation import" in text for text, _ in code):
+        pytest.importorskip("pythia8mc")
+        pytest.importorskip("fastjet")
+    shutil.copytree(sample, tmp_path, dirs_exist_ok=True)
+    if any('load_tagger("run")' in text for text, _ in code) and not any(" train(" in text for text, _ in code):
+        shutil.copytree(request.getfixturevalue("trained"), tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    namespace = prelude()
+    for number, (text, illustrative) in enumerate(code, 1):
+        for said, small in SMALLER.items():
+            text = text.replace(said, small)
+        program = compile(text, f"{page}, block {number}", "exec")
+        if not illustrative:
+            exec(program, namespace)
+
+
+@pytest.mark.parametrize("page", names_of([page for page in PAGES if blocks(page, "toml")]))
+def test_toml_parses(page: str) -> None:
+    for text, _ in blocks(ROOT / page, "toml"):
+        tomllib.loads(text)
+
+
+def commands() -> list[tuple[str, str]]:
+    """Every line of a code block that begins with ``panoptag``."""
+    lines = []
+    for page in PAGES:
+        for language in ("", "bash", "console"):
+            for text, _ in blocks(page, language):
+                for line in text.splitlines():
+                    line = line.removeprefix("$ ").partition("   #")[0].strip()
+                    if line.startswith("panoptag "):
+                        lines.append((str(page.relative_to(ROOT)), line))
+    return lines
+
+
+@pytest.mark.parametrize(("page", "line"), sorted(set(commands())))
+def test_commands_exist(page: str, line: str) -> None:
+    """The verb and its options are there and take these values; nothing is run."""
+    from panoptag_pyg.cli.main import VERBS, load_verb
+
+    verb, *arguments = shlex.split(line)[1:]
+    if verb.startswith("-") or verb.isupper():
+        return
+    assert verb in {known.name for known in VERBS}, f"{page}: there is no verb '{verb}'"
+    context = load_verb(verb).make_context(verb, arguments)
+    assert not context.args, f"{page}: '{line}' has arguments that '{verb}' doesn't take: {context.args}"
+
+
+@pytest.mark.parametrize("page", names_of(PAGES))
+def test_make_targets_exist(page: str) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    text = (ROOT / page).read_text(encoding="utf-8")
+    in_blocks = [line for _, _, block in BLOCK.findall(text) for line in block.splitlines()]
+    for line in [*re.findall(r"`([^`\n]+)`", text), *in_blocks]:
+        for named in re.findall(r"(?:^|&& )make ([a-z-]+)", line):
+            assert named in targets, f"{page}: make {named}"
+
+
+@pytest.mark.parametrize("page", names_of([*PAGES, ROOT / "CHANGELOG.md", ROOT / "data" / "sample" / "README.md"]))
+def test_links_lead_somewhere(page: str) -> None:
+    path = ROOT / page
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text(encoding="utf-8")):
+        if re.match(r"\w+:", target) or target.startswith("_generated/"):
+            continue  # other sites; pages that are made with the site
+        assert (path.parent / target).exists(), f"{page} links to {target}"
+
+
+def test_the_map_is_complete() -> None:
+    """It names each folder and top module of the code, and links to every page."""
+    text = (ROOT / "docs" / "map.md").read_text(encoding="utf-8")
+    parts = [path.name + "/" for path in (ROOT / "panoptag_pyg").iterdir() if (path / "__init__.py").exists()]
+    parts += [path.name for path in (ROOT / "panoptag_pyg").glob("*.py") if path.name != "__init__.py"]
+    parts += [f"{folder}/" for folder in ("cli", "data", "benchmarks", "tests", "docs")]
+    assert not [part for part in parts if part not in text]
+    assert not [page.name for page in GUIDES if f"({page.name})" not in text]
+
+
+@pytest.mark.parametrize("page", names_of(PAGES))
+def test_paths_exist(page: str) -> None:
+    """What stands in backticks and begins with a folder of ours is there; NAME in capitals is a placeholder."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for module in re.findall(r"python -m (benchmarks[\w.]*\w)", text):
+        assert (ROOT / module.replace(".", "/")).with_suffix(".py").exists(), f"{page} runs {module}"
+    assert "python benchmarks/" not in text, f"{page}: benchmarks import each other; run them with python -m"
+    for path in re.findall(r"`((?:panoptag_pyg|cli|data|benchmarks|tests|docs|\.ci)/[^`\s]*)`", text):
+        if not re.search(r"[A-Z]{3}|[*…<]|_build|_generated", path):
+            assert os.path.exists(ROOT / path), f"{page} names {path}"
