@@ -135,7 +135,15 @@ def test_no_process_is_a_sentence():
 def test_weighted_events_are_refused():
     lines = ["HardQCD:all = on", "PhaseSpace:pTHatMin = 50", "PhaseSpace:bias2Selection = on", "PartonLevel:all = off"]
     with pytest.raises(ConfigError, match="weighted"):
-        Pythia(["Beams:eCM = 13000", *lines]).generate(0, 2)
+        Pythia(["Beams:eCM = 13000", *lines])
+
+
+def test_one_event_above_the_estimated_maximum_is_no_reason_to_stop():
+    # In this block PYTHIA's estimate of the maximal cross-section is exceeded, and the last weight is not 1.
+    lines = ["Beams:eCM = 13000", "HiggsSM:gg2Httbar = on", "HiggsSM:qqbar2Httbar = on", "PartonLevel:all = off"]
+    pythia = Pythia(lines, seed=0)
+    assert pythia.generate(51, 100).num_events == 100
+    assert pythia._pythia.infoPython().weight() > 1
 
 
 def test_missing_package(monkeypatch):
