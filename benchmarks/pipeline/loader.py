@@ -2,7 +2,7 @@
 
     python -m benchmarks.pipeline.loader --data demo/data/train --events 2000
 
-The floor is reading the same columns from the file and nothing else.
+The floor is reading the same columns from the file and nothing else. Both go through the events in file order.
 """
 
 from __future__ import annotations

@@ -21,6 +21,8 @@ PathLike = str | os.PathLike[str]
 
 #: Runs of events with at most this many others between them are read in one go: cheaper than another seek per column.
 MAX_GAP = 64
+#: Neighbours that are read along with a single event: whoever asks for one mostly asks for the next.
+RUN = 64
 
 
 def find_files(paths: PathLike | Sequence[PathLike]) -> list[Path]:
@@ -83,6 +85,7 @@ class EventDataset(Dataset):
         ]
         self._first = np.concatenate(([0], np.cumsum([file.num_events for file in self.files])))
         self._indices: np.ndarray | None = None  # of a view: the events of the files that it shows
+        self._recent: tuple[int, EventBlock] | None = None  # first event and block of the run read last
 
     def __len__(self) -> int:
         return int(self._first[-1]) if self._indices is None else len(self._indices)
@@ -97,7 +100,7 @@ class EventDataset(Dataset):
             raise IndexError(
                 f"event {index} is out of range, the dataset has {len(self)} events (0 to {len(self) - 1})"
             )
-        return block_to_event(self.read_block([int(index) % len(self)]), self.edges)
+        return block_to_event(self._read_one(int(index) % len(self)), self.edges)
 
     def __iter__(self) -> Iterator[HeteroData]:
         return (self[i] for i in range(len(self)))  # type: ignore[misc]
@@ -107,6 +110,7 @@ class EventDataset(Dataset):
         view = object.__new__(type(self))
         view.__dict__.update(self.__dict__)
         everything = np.arange(len(self)) if self._indices is None else self._indices
+        view._recent = None
         view._indices = everything[indices if isinstance(indices, slice) else np.asarray(indices)]
         return view
 
@@ -132,6 +136,15 @@ class EventDataset(Dataset):
             block.event["process"] = self._process_index[number][block.event["process"]]
             blocks.append(block)
         return EventBlock.concatenate(blocks).select(place).leading(self.max_pfos, self.max_jets)
+
+    def _read_one(self, index: int) -> EventBlock:
+        start = index - index % RUN
+        stop = min(start + RUN, len(self))
+        if self._indices is not None and self._indices[stop - 1] - self._indices[start] != stop - start - 1:
+            return self.read_block([index])  # a view whose neighbours lie apart
+        if self._recent is None or self._recent[0] != start:
+            self._recent = (start, self.read_block(np.arange(start, stop)))
+        return self._recent[1].select([index - start])
 
     def file_of_events(self) -> np.ndarray:
         """Which of :attr:`files` each event comes from, int32 [len]; reads nothing."""

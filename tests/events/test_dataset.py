@@ -73,6 +73,16 @@ def test_views(folder: Path) -> None:
     assert sum(1 for _ in view) == 6
 
 
+def test_single_events_in_any_order_are_those_of_the_block(folder: Path, rng: np.random.Generator) -> None:
+    dataset = EventDataset(folder)
+    for view in (dataset, dataset[3:290], dataset[rng.permutation(len(dataset))], dataset[::-1], dataset[[5, 6, 6]]):
+        ids = view.read_block().event["id"]
+        for i in [*range(len(view)), *rng.permutation(len(view))[:50].tolist()]:
+            event = view[i]
+            assert int(event.event_id) == ids[i]
+            assert event["pfo"].num_nodes == view.num_pfos()[i]
+
+
 def test_file_of_events(folder: Path) -> None:
     dataset = EventDataset(folder)
     assert dataset.file_of_events().tolist() == [0] * 5 + [1] + [2] * 301
