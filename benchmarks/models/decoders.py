@@ -41,7 +41,7 @@ def main() -> None:
             train(recipe, options.train, folder, resume=(folder / "last.ckpt").exists())
         results[decoder] = measure(folder, options.test)
         row = results[decoder]
-        values = {name: row[name]["value"] for name in ("accuracy", "auc", "b_rej50", "b_rej80", "c_rej50", "c_rej80")}
+        values = {name: row[name].get("value", row[name].get("limit")) for name in ("accuracy", "auc", "b_rej50", "b_rej80", "c_rej50", "c_rej80")}
         print(f"{decoder:16s}" + "  ".join(f"{name} {_shown(value)}" for name, value in values.items()))
     write_json(options.output, {"benchmark": "decoders", "machine": describe_machine(), "results": results})
 
@@ -54,6 +54,8 @@ def measure(folder: Path, test: list[str]) -> dict[str, Any]:
         result = evaluate(predict_jets(model, dataset)).of().to_dict()
     del result["curves"], result["confusion"]
     summary = json.loads((folder / "summary.json").read_text())
+    for part in summary["data"].values():
+        part.pop("files")  # paths of this machine
     return {**result, "recipe": json.loads(recipe.to_json()), "training": summary}
 
 

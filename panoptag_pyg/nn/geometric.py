@@ -24,8 +24,8 @@ class GeometricAttention(BipartiteAttention):
     the key, up to a term that the softmax doesn't see, so it runs on every backend of
     :func:`panoptag_pyg.ops.ragged_attention` as four more columns.
 
-    A jet query of plain attention first has to learn that its own constituents lie near its axis; on some ten
-    thousand events it hardly does. Here the sharp heads begin there, the wide ones see the whole event, and all scales
+    A jet query of plain attention first has to learn that its own constituents lie near its axis, and some ten
+    thousand events teach it slowly. Here the sharp heads begin there, the wide ones see the whole event, and all scales
     are learnt.
 
     Args:
