@@ -41,7 +41,10 @@ def main() -> None:
             train(recipe, options.train, folder, resume=(folder / "last.ckpt").exists())
         results[decoder] = measure(folder, options.test)
         row = results[decoder]
-        values = {name: row[name].get("value", row[name].get("limit")) for name in ("accuracy", "auc", "b_rej50", "b_rej80", "c_rej50", "c_rej80")}
+        values = {
+            name: row[name].get("value", row[name].get("limit"))
+            for name in ("accuracy", "auc", "b_rej50", "b_rej80", "c_rej50", "c_rej80")
+        }
         print(f"{decoder:16s}" + "  ".join(f"{name} {_shown(value)}" for name, value in values.items()))
     write_json(options.output, {"benchmark": "decoders", "machine": describe_machine(), "results": results})
 
