@@ -7,6 +7,7 @@ only compiled.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -180,3 +181,29 @@ def test_paths_exist(page: str) -> None:
     for path in re.findall(r"`((?:panoptag_pyg|cli|data|benchmarks|tests|docs|\.ci)/[^`\s]*)`", text):
         if not re.search(r"[A-Z]{3}|[*…<]|_build|_generated", path):
             assert os.path.exists(ROOT / path), f"{page} names {path}"
+
+
+def test_numbers_in_the_docs_are_those_of_the_committed_benchmarks() -> None:
+    results = ROOT / "benchmarks" / "results"
+    model, events = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("model.md", "events.md"))
+    for name, row in json.loads((results / "decoders.json").read_text())["results"].items():
+        (line,) = [line for line in model.splitlines() if line.startswith(f"| `{name}` | 0.")]
+        cells = [cell.strip() for cell in line.strip("|").split("|")][1:]
+        columns = ("accuracy", "auc", "b_rej50", "b_rej80", "c_rej50", "c_rej80")
+        for cell, column in zip(cells, columns, strict=True):
+            quoted = re.match(r"(> )?([\d.,]+)", cell)
+            assert quoted, cell
+            if quoted[1]:  # a limit, rounded down
+                assert "value" not in row[column]
+                assert 0.98 * row[column]["limit"] <= float(quoted[2].replace(",", "")) <= row[column]["limit"]
+            else:
+                digits = len(quoted[2].partition(".")[2])
+                assert float(quoted[2].replace(",", "")) == round(row[column]["value"], digits), (name, column)
+    peer = json.loads((results / "panoptag-small-cpu.json").read_text())
+    forward, training = peer["rows"]
+    assert f"took {forward['ratio']:.1f} times as long for a forward pass and {training['ratio']:.1f} times" in model
+    assert f"{forward['share_of_gemm_rate']:.0%} and {training['share_of_gemm_rate']:.0%}".replace("%", " %") in model
+    assert f"{peer['pfos']:,} PFOs, the longest event {peer['longest']}" in model
+    rounds = json.loads((results / "loader.json").read_text())["ratio_of_each_round"]
+    quoted_range = f"{sorted(rounds)[1]:.1f} times as many events per second ({min(rounds):.1f} to {max(rounds):.1f} in"
+    assert quoted_range in events
