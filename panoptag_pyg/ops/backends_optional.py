@@ -1,4 +1,4 @@
-"""torch-cluster and torch-scatter as backends: used only when asked for by name, never needed."""
+"""torch-scatter as a backend: used only when asked for by name, never needed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from importlib import import_module
 import torch
 from torch import Tensor
 
-from panoptag_pyg.errors import ConfigError
-from panoptag_pyg.ops.ragged import batch_from_ptr
 from panoptag_pyg.ops.registry import register_backend
 
 
@@ -28,26 +26,6 @@ def _unusable(module: str) -> Callable[[], str | None]:
     return reason
 
 
-def cluster_neighbour_table(x: Tensor, k: int, ptr: Tensor, metric: str, loop: bool) -> Tensor:
-    """``torch_cluster.knn``; its order among equal distances is its own, and it knows no angles."""
-    from torch_cluster import knn
-
-    if metric != "euclidean":
-        raise ConfigError(f"backend 'torch-cluster' has no metric '{metric}': use backend='torch'")
-    batch = batch_from_ptr(ptr, len(x))
-    centre, neighbour = knn(x, x, k if loop else k + 1, batch, batch)
-    if not loop:
-        other = centre != neighbour
-        centre, neighbour = centre[other], neighbour[other]
-    degree = torch.bincount(centre, minlength=len(x))
-    first = degree.cumsum(0) - degree
-    slot = torch.arange(k, device=x.device)
-    slot = torch.where(slot < degree[:, None], slot, 0) + first[:, None]
-    alone = degree == 0
-    table = neighbour[slot.clamp(max=max(neighbour.numel() - 1, 0))] if neighbour.numel() else slot
-    return torch.where(alone[:, None], torch.arange(len(x), device=x.device)[:, None], table)
-
-
 def scatter_segment_reduce(x: Tensor, ptr: Tensor, reduce: str) -> Tensor:
     """``torch_scatter.segment_csr``."""
     from torch_scatter import segment_csr
@@ -55,5 +33,4 @@ def scatter_segment_reduce(x: Tensor, ptr: Tensor, reduce: str) -> Tensor:
     return segment_csr(x, ptr, reduce=reduce)
 
 
-register_backend("neighbour_table", "torch-cluster", cluster_neighbour_table, unusable=_unusable("torch_cluster"))
 register_backend("segment_reduce", "torch-scatter", scatter_segment_reduce, unusable=_unusable("torch_scatter"))

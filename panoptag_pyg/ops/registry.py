@@ -35,7 +35,12 @@ class Backend:
 
 
 _BACKENDS: dict[str, dict[str, Backend]] = {}
-_ALIASES = {"knn_graph": "neighbour_table"}
+_ALIASES = {
+    "knn_graph": "neighbour_table",
+    "knn": "cross_neighbour_table",
+    "radius_graph": "radius_edges",
+    "radius": "radius_edges",
+}
 _plugins_loaded = False
 
 
