@@ -64,7 +64,7 @@ def register_metric(name: str, distance: Distance, num_coordinates: int | None =
     _METRICS[name] = Metric(name, distance, num_coordinates, squared)
 
 
-def metrics() -> list[str]:
+def available_metrics() -> list[str]:
     """Names of all metrics."""
     return list(_METRICS)
 
