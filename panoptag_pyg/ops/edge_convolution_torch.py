@@ -22,7 +22,7 @@ DEVICE_CHUNK = 1 << 26
 
 def forward(x: Tensor, table: Tensor, parameters: list[Tensor], training: bool) -> tuple[Tensor, Tensor]:
     """See :mod:`panoptag_pyg.ops.edge_convolution`."""
-    neighbour, centre = _first_products(x, parameters)
+    neighbour, centre = first_products(x, parameters)
     num_points, k, width = *table.shape, parameters[-1].numel()
     out = x.new_empty(num_points, width)
     winner = torch.empty(num_points if training else 0, width, dtype=torch.int16, device=x.device)
@@ -48,7 +48,7 @@ def forward(x: Tensor, table: Tensor, parameters: list[Tensor], training: bool) 
 
 def backward(grad_out: Tensor, x: Tensor, table: Tensor, parameters: list[Tensor], winner: Tensor) -> list[Tensor]:
     """See :mod:`panoptag_pyg.ops.edge_convolution`."""
-    neighbour, centre = _first_products(x, parameters)
+    neighbour, centre = first_products(x, parameters)
     grad_neighbour, grad_centre = torch.zeros_like(neighbour), torch.empty_like(centre)
     grads = [torch.zeros_like(p) for p in parameters]
     if len(parameters) > 2:
@@ -80,16 +80,16 @@ def backward(grad_out: Tensor, x: Tensor, table: Tensor, parameters: list[Tensor
             grads[i + 1] += grad_norm_bias
         torch.sum(grad.view(stop - start, k, -1), 1, out=grad_centre[start:stop])
         add_rows_(grad_neighbour, index.reshape(-1), grad)
-    return [_grad_of_first_products(grad_neighbour, grad_centre, x, parameters, grads), *grads]
+    return [grad_of_first_products(grad_neighbour, grad_centre, x, parameters, grads), *grads]
 
 
-def _first_products(x: Tensor, parameters: list[Tensor]) -> tuple[Tensor, Tensor]:
+def first_products(x: Tensor, parameters: list[Tensor]) -> tuple[Tensor, Tensor]:
     weight, bias = parameters[:2]
     dim = x.size(1)
     return F.linear(x, weight[:, :dim]), F.linear(x, weight[:, dim:] - weight[:, :dim], bias)
 
 
-def _grad_of_first_products(
+def grad_of_first_products(
     grad_neighbour: Tensor, grad_centre: Tensor, x: Tensor, parameters: list[Tensor], grads: list[Tensor]
 ) -> Tensor:
     """Fill in the gradients of the first weight and bias; the result is that of x."""
