@@ -67,7 +67,7 @@ class DynamicEdgeConv(EdgeConv):
             out = self._on_table(x[0], x[1], b[0], b[1])
             if out is not None:
                 return out
-        edges = torch.ops.panoptag.knn(x[0], x[1], self.k, b[0], b[1], None, None, None, "euclidean", "auto")
+        edges = torch.ops.panoptag_pyg.knn(x[0], x[1], self.k, b[0], b[1], None, None, None, "euclidean", "auto")
         edge_index = edges.flip([0])
         if not torch.jit.is_scripting():
             out = self._quick(x[0], x[1], edge_index)

@@ -374,7 +374,7 @@ def _edges_of_unknown_number(x: Tensor) -> Tensor:
 
 
 # Operations of torch's own, so that torch.compile neither looks inside nor breaks its graph here.
-@torch.library.custom_op("panoptag::knn_graph", mutates_args=())
+@torch.library.custom_op("panoptag_pyg::knn_graph", mutates_args=())
 def _knn_graph_op(
     x: Tensor,
     k: int,
@@ -388,7 +388,7 @@ def _knn_graph_op(
     return _compute_knn_graph(x, k, batch, ptr, batch_size, loop, metric, backend)
 
 
-@torch.library.custom_op("panoptag::knn", mutates_args=())
+@torch.library.custom_op("panoptag_pyg::knn", mutates_args=())
 def _knn_op(
     x: Tensor,
     y: Tensor,
@@ -404,7 +404,7 @@ def _knn_op(
     return _compute_knn(x, y, k, batch_x, batch_y, ptr_x, ptr_y, batch_size, metric, backend)
 
 
-@torch.library.custom_op("panoptag::radius", mutates_args=())
+@torch.library.custom_op("panoptag_pyg::radius", mutates_args=())
 def _radius_op(
     x: Tensor,
     y: Tensor,
@@ -423,7 +423,7 @@ def _radius_op(
     return _compute_radius(x, y, r, *bounds, max_num_neighbors, metric, ignore_self, backend)
 
 
-@torch.library.custom_op("panoptag::event_ptrs", mutates_args=())
+@torch.library.custom_op("panoptag_pyg::event_ptrs", mutates_args=())
 def _event_ptrs_op(
     x: Tensor, y: Tensor, batch_x: Tensor | None, batch_y: Tensor | None, batch_size: int | None
 ) -> Tensor:
