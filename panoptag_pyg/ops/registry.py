@@ -1,7 +1,7 @@
-"""Backends as plug-ins: implementations of an operation, chosen by name or automatically, with a reason when unusable.
+"""Backends as plug-ins: implementations of an operation by name, chosen automatically, with a reason when unusable.
 
-The order in which a choice is made: the call's own ``backend=``, then :func:`use_backend`, then the environment variable
-``PANOPTAG_BACKEND``, then ``"auto"``.
+The order in which a choice is made: the call's own ``backend=``, then :func:`use_backend`, then the environment
+variable ``PANOPTAG_BACKEND``, then ``"auto"``.
 """
 
 from __future__ import annotations
