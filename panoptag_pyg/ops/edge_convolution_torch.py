@@ -24,7 +24,7 @@ SPARSE_FROM = 1000
 
 def forward(x: Tensor, table: Tensor, parameters: list[Tensor], training: bool) -> tuple[Tensor, Tensor]:
     """See :mod:`panoptag_pyg.ops.edge_convolution`."""
-    neighbour, centre = _first_products(x, parameters)
+    neighbour, centre = first_products(x, parameters)
     num_points, k, width = *table.shape, parameters[-1].numel()
     out = x.new_empty(num_points, width)
     winner = torch.empty(num_points if training else 0, width, dtype=torch.int16, device=x.device)
@@ -50,7 +50,7 @@ def forward(x: Tensor, table: Tensor, parameters: list[Tensor], training: bool) 
 
 def backward(grad_out: Tensor, x: Tensor, table: Tensor, parameters: list[Tensor], winner: Tensor) -> list[Tensor]:
     """See :mod:`panoptag_pyg.ops.edge_convolution`."""
-    neighbour, centre = _first_products(x, parameters)
+    neighbour, centre = first_products(x, parameters)
     # Sums over many chunks would stand still in half precision.
     total = torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
     grad_neighbour, grad_centre = torch.zeros_like(neighbour, dtype=total), torch.empty_like(centre)
@@ -89,17 +89,17 @@ def backward(grad_out: Tensor, x: Tensor, table: Tensor, parameters: list[Tensor
             grads[i + 1] += grad_norm_bias
         torch.sum(grad.view(*index.shape, -1), 1, out=grad_centre[start:stop])
         add_rows_(grad_neighbour, index.reshape(-1), grad.to(total))
-    grad_x = _grad_of_first_products(grad_neighbour.to(x.dtype), grad_centre, x, parameters, grads)
+    grad_x = grad_of_first_products(grad_neighbour.to(x.dtype), grad_centre, x, parameters, grads)
     return [grad_x, *(grad.to(p.dtype) for grad, p in zip(grads, parameters, strict=True))]
 
 
-def _first_products(x: Tensor, parameters: list[Tensor]) -> tuple[Tensor, Tensor]:
+def first_products(x: Tensor, parameters: list[Tensor]) -> tuple[Tensor, Tensor]:
     weight, bias = parameters[:2]
     dim = x.size(1)
     return F.linear(x, weight[:, :dim]), F.linear(x, weight[:, dim:] - weight[:, :dim], bias)
 
 
-def _grad_of_first_products(
+def grad_of_first_products(
     grad_neighbour: Tensor, grad_centre: Tensor, x: Tensor, parameters: list[Tensor], grads: list[Tensor]
 ) -> Tensor:
     """Fill in the gradients of the first weight and bias; the result is that of x."""
