@@ -204,6 +204,28 @@ def radius(
     return _radius(x, y, r, bounds, max_num_neighbors, metric, False, backend)
 
 
+def event_ptrs(
+    x: Tensor, y: Tensor, batch_x: Tensor | None, batch_y: Tensor | None, batch_size: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """First row of each event in x and in y, from their batch vectors; also inside ``torch.compile``.
+
+    Args:
+        x: rows of all events.
+        y: rows of all events of another set.
+        batch_x: event of each row of x, ascending. Default: one event.
+        batch_y: event of each row of y, ascending. Default: one event.
+        batch_size: number of events. Default: that of the last row of either, + 1.
+
+    Shapes:
+        x [P, …], y [Q, …] → ptr [B+1], ptr [B+1].
+
+    Raises:
+        ValueError: for a batch that isn't sorted, doesn't fit, or is missing.
+    """
+    ptr_x, ptr_y = _event_ptrs_op(x.detach(), y.detach(), batch_x, batch_y, batch_size)
+    return ptr_x, ptr_y
+
+
 _Bounds = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None, int | None]
 
 
@@ -352,7 +374,7 @@ def _edges_of_unknown_number(x: Tensor) -> Tensor:
 
 
 # Operations of torch's own, so that torch.compile neither looks inside nor breaks its graph here.
-@torch.library.custom_op("panoptag::knn_graph", mutates_args=())
+@torch.library.custom_op("panoptag_pyg::knn_graph", mutates_args=())
 def _knn_graph_op(
     x: Tensor,
     k: int,
@@ -366,7 +388,7 @@ def _knn_graph_op(
     return _compute_knn_graph(x, k, batch, ptr, batch_size, loop, metric, backend)
 
 
-@torch.library.custom_op("panoptag::knn", mutates_args=())
+@torch.library.custom_op("panoptag_pyg::knn", mutates_args=())
 def _knn_op(
     x: Tensor,
     y: Tensor,
@@ -382,7 +404,7 @@ def _knn_op(
     return _compute_knn(x, y, k, batch_x, batch_y, ptr_x, ptr_y, batch_size, metric, backend)
 
 
-@torch.library.custom_op("panoptag::radius", mutates_args=())
+@torch.library.custom_op("panoptag_pyg::radius", mutates_args=())
 def _radius_op(
     x: Tensor,
     y: Tensor,
@@ -399,6 +421,19 @@ def _radius_op(
 ) -> Tensor:
     bounds = batch_x, batch_y, ptr_x, ptr_y, batch_size
     return _compute_radius(x, y, r, *bounds, max_num_neighbors, metric, ignore_self, backend)
+
+
+@torch.library.custom_op("panoptag_pyg::event_ptrs", mutates_args=())
+def _event_ptrs_op(
+    x: Tensor, y: Tensor, batch_x: Tensor | None, batch_y: Tensor | None, batch_size: int | None
+) -> Tensor:
+    return torch.stack(_ptrs(x, y, batch_x, batch_y, None, None, batch_size))
+
+
+@_event_ptrs_op.register_fake
+def _(x: Tensor, y: Tensor, batch_x: Tensor | None, batch_y: Tensor | None, batch_size: int | None) -> Tensor:
+    num_bounds = torch.library.get_ctx().new_dynamic_size() if batch_size is None else batch_size + 1
+    return x.new_empty((2, num_bounds), dtype=torch.long)
 
 
 for _op in (_knn_graph_op, _knn_op, _radius_op):

@@ -38,9 +38,7 @@ _METRICS: dict[str, Metric] = {}
 _SHIPPED = ("euclidean", "wrapped_phi", "cosine")
 
 
-def register_metric(
-    name: str, distance: Distance, num_coordinates: int | None = None, squared: bool = False
-) -> None:
+def register_metric(name: str, distance: Distance, num_coordinates: int | None = None, squared: bool = False) -> None:
     """Add a metric, to be used by name wherever one is taken, in recipes too.
 
     The function is called on tiles, so that it never sees all pairs of a large event at once; it must treat every
@@ -66,7 +64,7 @@ def register_metric(
     _METRICS[name] = Metric(name, distance, num_coordinates, squared)
 
 
-def metrics() -> list[str]:
+def available_metrics() -> list[str]:
     """Names of all metrics."""
     return list(_METRICS)
 

@@ -1,4 +1,14 @@
-"""The k nearest neighbours of every point within its event, as a table [P, k]."""
+"""The k nearest neighbours of every point within its event, as a table [P, k].
+
+Backends get what has been checked and cast to float32 or float64, with autocast off::
+
+    neighbour_table(x, k, ptr, metric, loop) -> [P, k]
+    cross_neighbour_table(x, y, k, x_ptr, y_ptr, metric) -> [Q, k]
+    radius_edges(x, y, r, x_ptr, y_ptr, max_num_neighbors, metric, ignore_self) -> [2, E]
+
+``metric`` is a name; functions, and names that aren't shipped, reach only backends that are asked for by name. The
+keywords of ``supports`` are ``dtype``, ``k``, ``dim`` and ``metric``.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +20,7 @@ from torch import Tensor
 from panoptag_pyg.ops import neighbours_cluster, neighbours_reference, neighbours_torch
 from panoptag_pyg.ops.metrics import Distance, find_metric
 from panoptag_pyg.ops.ragged import batch_from_ptr
-from panoptag_pyg.ops.registry import find, register_backend
+from panoptag_pyg.ops.registry import Backend, choose, get, register_backend
 
 
 def neighbour_table(
@@ -182,15 +192,16 @@ def check_pair(x: Tensor, y: Tensor, x_ptr: Tensor, y_ptr: Tensor) -> None:
     check_ptr(y_ptr, len(y), "y_ptr")
 
 
-def find_neighbours(op: str, backend: str, x: Tensor, k: int, metric: str | Distance):  # type: ignore[no-untyped-def]
-    """The backend; a metric that isn't shipped is for torch alone unless a backend is named."""
-    if backend == "auto" and metric not in neighbours_torch.FAST:
-        backend = "torch"
-    return find(op, backend, x.device)
+def find_neighbours(op: str, backend: str, x: Tensor, k: int, metric: str | Distance) -> Backend:
+    """The backend of a call, chosen when it runs, so that sizes are known inside ``torch.compile`` too."""
+    info = {"dtype": x.dtype, "k": k, "dim": x.size(1), "metric": metric if isinstance(metric, str) else None}
+    # Compiled kernels know the metrics of positions; "auto" finds none but torch's on a device that doesn't exist.
+    device = x.device.type if metric in ("euclidean", "wrapped_phi") else "none"
+    return get(op, choose(op, backend, device, **info))
 
 
 # Operations of torch's own, so that torch.compile neither looks inside nor breaks its graph here.
-@torch.library.custom_op("panoptag::neighbour_table", mutates_args=())
+@torch.library.custom_op("panoptag_pyg::neighbour_table", mutates_args=())
 def _neighbour_table(x: Tensor, k: int, ptr: Tensor, metric: str, loop: bool, backend: str) -> Tensor:
     return _compute_table(x, k, ptr, metric, loop, backend)
 
@@ -200,7 +211,7 @@ def _(x: Tensor, k: int, ptr: Tensor, metric: str, loop: bool, backend: str) -> 
     return x.new_empty((x.size(0), k), dtype=torch.long)
 
 
-@torch.library.custom_op("panoptag::cross_neighbour_table", mutates_args=())
+@torch.library.custom_op("panoptag_pyg::cross_neighbour_table", mutates_args=())
 def _cross_neighbour_table(
     x: Tensor, y: Tensor, k: int, x_ptr: Tensor, y_ptr: Tensor, metric: str, backend: str
 ) -> Tensor:
@@ -212,12 +223,13 @@ def _(x: Tensor, y: Tensor, k: int, x_ptr: Tensor, y_ptr: Tensor, metric: str, b
     return y.new_empty((y.size(0), k), dtype=torch.long)
 
 
-for _name, _functions, _reason, _devices in (
-    ("reference", neighbours_reference, None, ()),
-    ("torch-cluster", neighbours_cluster, neighbours_cluster.unusable, ()),
-    ("torch", neighbours_torch, None, ("cpu", "cuda")),
-):
-    _options = {"devices": _devices} | ({} if _reason is None else {"unusable": _reason})
-    register_backend("neighbour_table", _name, _functions.neighbour_table, **_options)  # type: ignore[arg-type]
-    register_backend("cross_neighbour_table", _name, _functions.cross_neighbour_table, **_options)  # type: ignore[arg-type]
-    register_backend("radius_edges", _name, _functions.radius_edges, **_options)  # type: ignore[arg-type]
+def _register(op: str) -> None:
+    """Each backend is a module that has a function of the operation's name; "auto" takes torch's."""
+    register_backend(op, "reference", getattr(neighbours_reference, op))
+    register_backend(op, "torch-cluster", getattr(neighbours_cluster, op), unusable=neighbours_cluster.unusable)
+    register_backend(op, "torch", getattr(neighbours_torch, op), devices=("cpu", "cuda"))
+
+
+_register("neighbour_table")
+_register("cross_neighbour_table")
+_register("radius_edges")

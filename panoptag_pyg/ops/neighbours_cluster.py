@@ -34,9 +34,7 @@ def neighbour_table(x: Tensor, k: int, ptr: Tensor, metric: str | Distance, loop
     return _table(centre, neighbour, len(x), k, alone=itself)
 
 
-def cross_neighbour_table(
-    x: Tensor, y: Tensor, k: int, x_ptr: Tensor, y_ptr: Tensor, metric: str | Distance
-) -> Tensor:
+def cross_neighbour_table(x: Tensor, y: Tensor, k: int, x_ptr: Tensor, y_ptr: Tensor, metric: str | Distance) -> Tensor:
     """``torch_cluster.knn``; its order among equal distances is its own."""
     centre, neighbour = _knn(x, y, k, x_ptr, y_ptr, metric)
     return _table(centre, neighbour, len(y), k, alone=torch.full((len(y),), -1, device=x.device))
@@ -81,9 +79,7 @@ def _check(metric: str | Distance, *points: Tensor) -> None:
         raise ValueError("backend 'torch-cluster' takes finite coordinates only: use backend='torch'")
 
 
-def _knn(
-    x: Tensor, y: Tensor, k: int, x_ptr: Tensor, y_ptr: Tensor, metric: str | Distance
-) -> tuple[Tensor, Tensor]:
+def _knn(x: Tensor, y: Tensor, k: int, x_ptr: Tensor, y_ptr: Tensor, metric: str | Distance) -> tuple[Tensor, Tensor]:
     from torch_cluster import knn
 
     _check(metric, x, y)

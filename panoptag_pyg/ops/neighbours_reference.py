@@ -22,9 +22,7 @@ def neighbour_table(x: Tensor, k: int, ptr: Tensor, metric: str | Distance, loop
     return table
 
 
-def cross_neighbour_table(
-    x: Tensor, y: Tensor, k: int, x_ptr: Tensor, y_ptr: Tensor, metric: str | Distance
-) -> Tensor:
+def cross_neighbour_table(x: Tensor, y: Tensor, k: int, x_ptr: Tensor, y_ptr: Tensor, metric: str | Distance) -> Tensor:
     """See :func:`panoptag_pyg.ops.cross_neighbour_table`."""
     table = torch.full((len(y), k), -1, dtype=torch.long, device=x.device)
     for row, _, order in _orders(x, y, x_ptr, y_ptr, metric):

@@ -23,7 +23,7 @@ TILE = 1 << 18
 #: Distances per batched tile on a GPU.
 DEVICE_TILE = 1 << 25
 #: Up to this many coordinates, one pass per coordinate is quicker than a matrix product, and exact.
-MAX_DIFFERENCES = 2
+MAX_DIFFERENCES = 4
 COLUMN_BITS = (1 << 29) - 1
 #: The point itself, where it isn't wanted, is further away than anything; next come distances that aren't finite.
 SELF = torch.finfo(torch.float32).max
@@ -37,9 +37,7 @@ def neighbour_table(x: Tensor, k: int, ptr: Tensor, metric: str | Distance, loop
     return _table(x, x, k, ptr, ptr, metric, "first" if loop else "last")
 
 
-def cross_neighbour_table(
-    x: Tensor, y: Tensor, k: int, x_ptr: Tensor, y_ptr: Tensor, metric: str | Distance
-) -> Tensor:
+def cross_neighbour_table(x: Tensor, y: Tensor, k: int, x_ptr: Tensor, y_ptr: Tensor, metric: str | Distance) -> Tensor:
     """See :func:`panoptag_pyg.ops.cross_neighbour_table`."""
     return _table(x, y, k, x_ptr, y_ptr, metric, None)
 
@@ -82,9 +80,7 @@ class _Tile(NamedTuple):
     diagonal: int  # where the first row meets itself, if rows and candidates are one set
 
 
-def _tiles(
-    x: Tensor, y: Tensor, x_bounds: list[int], y_bounds: list[int], metric: str | Distance
-) -> Iterator[_Tile]:
+def _tiles(x: Tensor, y: Tensor, x_bounds: list[int], y_bounds: list[int], metric: str | Distance) -> Iterator[_Tile]:
     events = zip(itertools.pairwise(x_bounds), itertools.pairwise(y_bounds), strict=True)
     for (x_start, x_stop), (y_start, y_stop) in events:
         if y_start == y_stop or x_start == x_stop:
@@ -236,9 +232,7 @@ def _distances(rows: Tensor, columns: Tensor, metric: str | Distance) -> Tensor:
     return total
 
 
-def _nearest(
-    distance: Tensor, degree: int, itself: str | None, diagonal: int, metric: str | Distance
-) -> Tensor:
+def _nearest(distance: Tensor, degree: int, itself: str | None, diagonal: int, metric: str | Distance) -> Tensor:
     """Columns of the ``degree`` smallest entries of each row, ascending, ties by the lower column, NaN last.
 
     ``itself`` says where the point itself goes: ``"first"``, ``"last"``, or ``None`` for where its distance puts it.

@@ -18,7 +18,7 @@ def ptr_from_batch(batch: Tensor, num_events: int | None = None) -> Tensor:
     """
     if batch.numel() > 1 and bool((batch[1:] < batch[:-1]).any()):
         raise ValueError("batch must be sorted by event; sort the rows, or use ptr")
-    if batch.numel() and (int(batch[0]) < 0 or num_events is not None and int(batch[-1]) >= num_events):
+    if batch.numel() and (int(batch[0]) < 0 or (num_events is not None and int(batch[-1]) >= num_events)):
         expected = "0 or more" if num_events is None else f"0 to {num_events - 1}, since there are {num_events}"
         raise ValueError(f"batch must have events {expected}; got {int(batch[0])} to {int(batch[-1])}")
     if num_events is None:
