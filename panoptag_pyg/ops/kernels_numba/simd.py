@@ -1,4 +1,4 @@
-"""Vectors of floats for Numba kernels: values that the compiler keeps in registers, whatever loop is around them.
+"""Vectors of numbers for Numba kernels: values that the compiler keeps in registers, whatever loop is around them.
 
 LLVM vectorises innermost loops only, and gives up on those that carry more than a few sums. A kernel that holds 16
 queries and their results in registers while it walks over keys is written with these instead. They're LLVM's own
@@ -20,9 +20,9 @@ from numba.extending import intrinsic, models, register_model
 
 
 class Vector(types.Type):
-    """``lanes`` floats side by side."""
+    """``lanes`` floats or whole numbers side by side."""
 
-    def __init__(self, scalar: types.Float, lanes: int) -> None:
+    def __init__(self, scalar: types.Number, lanes: int) -> None:
         super().__init__(name=f"Vector({scalar}, {lanes})")
         self.scalar, self.lanes = scalar, lanes
 
@@ -157,6 +157,32 @@ def accumulate(typing_context, sums, weight, array, offset):
     return sums(sums, weight, array, types.intp), generate
 
 
+@intrinsic
+def add_where_less(typing_context, total, a, b):
+    """total + 1 in lanes where a < b; all of whole numbers."""
+
+    def generate(context, builder, signature, arguments):
+        total_value, a_value, b_value = arguments
+        less = builder.icmp_signed("<", a_value, b_value)
+        return builder.sub(total_value, builder.sext(less, total_value.type))
+
+    return total(total, a, b), generate
+
+
+@intrinsic
+def sum_of_lanes(typing_context, vector):
+    """The lanes' sum; of whole numbers."""
+
+    def generate(context, builder, signature, arguments):
+        element = arguments[0].type.element
+        name = f"llvm.vector.reduce.add.v{vector.lanes}i{element.width}"
+        function_type = ir.FunctionType(element, [arguments[0].type])
+        function = cgutils.get_or_insert_function(builder.module, function_type, name)
+        return builder.call(function, arguments)
+
+    return vector.scalar(vector), generate
+
+
 def _elementwise(arity: int, generate_value: Callable[..., Any]) -> Any:
     def make(typing_context, *vectors):
         def generate(context, builder, signature, arguments):
@@ -177,10 +203,21 @@ def _larger(builder, a, b):
     return builder.select(builder.fcmp_ordered("<", a, b), b, a)
 
 
+def _smaller(builder, a, b):
+    # A NaN gives b.
+    return builder.select(builder.fcmp_ordered("<", a, b), a, b)
+
+
+def _nearest_whole(builder, x):
+    # Adding 1.5 · 2^(mantissa bits) leaves the nearest whole number in the last bits.
+    form = _form(x)
+    shift = form.constant(1.5 * 2.0**form.mantissa_bits)
+    return builder.fsub(builder.fadd(x, shift), shift)
+
+
 def _exp2(builder, x):
     r"""2^x for x ≥ -126 (-1022 in double) and below 127: 2^n from the exponent's bits times a polynomial of the rest."""
     form = _form(x)
-    # Adding 1.5 · 2^(mantissa bits) leaves the nearest whole number in the last bits.
     shifted = builder.fadd(x, form.constant(1.5 * 2.0**form.mantissa_bits))
     whole = builder.fsub(shifted, form.constant(1.5 * 2.0**form.mantissa_bits))
     value = form.polynomial(builder, builder.fsub(x, whole), _interpolate(np.exp2, form.exp_degree, -0.5, 0.5))
@@ -213,6 +250,8 @@ multiply = _elementwise(2, lambda builder, a, b: builder.fmul(a, b))
 divide = _elementwise(2, lambda builder, a, b: builder.fdiv(a, b))
 multiply_add = _elementwise(3, lambda builder, a, b, c: _fma(builder, a, b, c))
 larger = _elementwise(2, _larger)
+smaller = _elementwise(2, _smaller)
+nearest_whole = _elementwise(1, _nearest_whole)
 exp2 = _elementwise(1, _exp2)
 log2 = _elementwise(1, _log2)
 
