@@ -4,15 +4,16 @@ Every operation has one plain reference and interchangeable backends; ``backend=
 :func:`available` says which exist and why one can't be used.
 """
 
-from panoptag_pyg.ops import backends_optional as _optional  # registers torch-cluster and torch-scatter
+from panoptag_pyg.ops import backends_numba as _numba  # registers it, as the next does torch-cluster and torch-scatter
+from panoptag_pyg.ops import backends_optional as _optional
 from panoptag_pyg.ops.attention import Attention, attention_weights, ragged_attention
 from panoptag_pyg.ops.edge_convolution import edge_conv
 from panoptag_pyg.ops.neighbours import knn_graph, neighbour_mask, neighbour_table
 from panoptag_pyg.ops.ragged import batch_from_ptr, complete_edges, ptr_from_batch
-from panoptag_pyg.ops.registry import available, register_backend
+from panoptag_pyg.ops.registry import available, operations, register_backend, use_backend
 from panoptag_pyg.ops.segment import segment_reduce, segment_softmax, segment_sum
 
-del _optional
+del _numba, _optional
 
 __all__ = [
     "Attention",
@@ -24,10 +25,12 @@ __all__ = [
     "knn_graph",
     "neighbour_mask",
     "neighbour_table",
+    "operations",
     "ptr_from_batch",
     "ragged_attention",
     "register_backend",
     "segment_reduce",
     "segment_softmax",
     "segment_sum",
+    "use_backend",
 ]
