@@ -99,6 +99,8 @@ def centre(block, num_blocks, x, dim, bounds, centred, norm):
     mean = np.empty(dim, x.dtype)
     for event in range(block * num_events // num_blocks, (block + 1) * num_events // num_blocks):
         start, stop = bounds[event], bounds[event + 1]
+        if start == stop:
+            continue
         for c in range(dim):
             mean[c] = 0
         for i in range(start, stop):
@@ -107,12 +109,22 @@ def centre(block, num_blocks, x, dim, bounds, centred, norm):
         for c in range(dim):
             mean[c] /= stop - start
         for i in range(start, stop):
-            total = x.dtype.type(0)
             for c in range(dim):
-                delta = x[i * dim + c] - mean[c]
-                centred[i * dim + c] = delta
-                total += delta * delta
-            norm[i] = total
+                centred[i * dim + c] = x[i * dim + c] - mean[c]
+            norm[i] = _squared_length(centred, i * dim, dim)
+
+
+@_compile
+def _squared_length(x, start, dim):
+    whole = dim // LANES * LANES
+    vector = splat(x.dtype.type(0), LANES)
+    for c in range(start, start + whole, LANES):
+        part = load(x, c, LANES)
+        vector = multiply_add(part, part, vector)
+    total = sum_of_lanes(vector)
+    for c in range(start + whole, start + dim):
+        total += x[c] * x[c]
+    return total
 
 
 @_compile

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from panoptag_pyg.ops.kernels_numba import neighbour_kernels
 from panoptag_pyg.ops.kernels_numba.parallel import run_blocks
 
 #: Columns up to which differences are quicker than a product, which would lose digits to boot.
@@ -17,9 +19,7 @@ CHUNK = 1 << 22
 
 
 def neighbour_table(x: Tensor, k: int, ptr: Tensor, metric: str, loop: bool) -> Tensor:
-    """See :func:`panoptag_pyg.ops.neighbour_table`."""
-    from panoptag_pyg.ops.kernels_numba import neighbour_kernels
-
+    """See :func:`panoptag_pyg.ops.neighbour_table`; metrics ``"euclidean"`` and ``"wrapped_phi"``."""
     num_points, dim = x.shape
     table = torch.empty(num_points, k, dtype=torch.long)
     if num_points == 0:
@@ -27,27 +27,14 @@ def neighbour_table(x: Tensor, k: int, ptr: Tensor, metric: str, loop: bool) -> 
     x, ptr = x.contiguous(), ptr.contiguous()
     integer = np.empty(0, np.int32 if x.dtype == torch.float32 else np.int64)
     if dim <= FEW_COLUMNS:
-        wrapped = metric == "wrapped_phi"
-        points = x.view(-1).numpy()
-        _run(
-            neighbour_kernels.nearest_by_position,
-            num_points,
-            points,
-            dim,
-            wrapped,
-            loop,
-            ptr.numpy(),
-            integer,
-            table.numpy(),
-        )
-        return table
-    _by_product(x, ptr, loop, integer, table)
+        arguments = x.view(-1).numpy(), dim, metric == "wrapped_phi", loop, ptr.numpy(), integer, table.numpy()
+        _run(neighbour_kernels.nearest_by_position, num_points, *arguments)
+    else:
+        _by_product(x, ptr, loop, integer, table)
     return table
 
 
 def _by_product(x: Tensor, ptr: Tensor, loop: bool, integer: np.ndarray, table: Tensor) -> None:
-    from panoptag_pyg.ops.kernels_numba import neighbour_kernels
-
     num_points, dim = x.shape
     centred, norm = torch.empty_like(x), x.new_empty(num_points)
     bounds = ptr.numpy()
@@ -83,7 +70,7 @@ def _by_product(x: Tensor, ptr: Tensor, loop: bool, integer: np.ndarray, table: 
         )
 
 
-def _run(kernel, num_rows: int, *arguments) -> None:
+def _run(kernel: Any, num_rows: int, *arguments: Any) -> None:
     # Blocks of a few hundred rows: long enough for the call, and enough of them to share evenly.
     num_blocks = max(1, min(num_rows // 128, 8 * torch.get_num_threads()))
     run_blocks(kernel, num_blocks, num_blocks, *arguments)

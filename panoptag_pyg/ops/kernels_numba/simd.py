@@ -171,14 +171,11 @@ def add_where_less(typing_context, total, a, b):
 
 @intrinsic
 def sum_of_lanes(typing_context, vector):
-    """The lanes' sum; of whole numbers."""
+    """The lanes' sum, pair by pair."""
 
     def generate(context, builder, signature, arguments):
-        element = arguments[0].type.element
-        name = f"llvm.vector.reduce.add.v{vector.lanes}i{element.width}"
-        function_type = ir.FunctionType(element, [arguments[0].type])
-        function = cgutils.get_or_insert_function(builder.module, function_type, name)
-        return builder.call(function, arguments)
+        plus = builder.fadd if isinstance(vector.scalar, types.Float) else builder.add
+        return _by_pairs(builder, arguments[0], plus)
 
     return vector.scalar(vector), generate
 
@@ -271,11 +268,7 @@ def largest(typing_context, vector):
     """The largest of the lanes; lanes that are NaN may be passed over."""
 
     def generate(context, builder, signature, arguments):
-        lanes = [builder.extract_element(arguments[0], ir.Constant(ir.IntType(32), i)) for i in range(vector.lanes)]
-        while len(lanes) > 1:
-            pairs = list(zip(lanes[::2], lanes[1::2], strict=False))
-            lanes = [_larger(builder, a, b) for a, b in pairs] + lanes[2 * len(pairs) :]
-        return lanes[0]
+        return _by_pairs(builder, arguments[0], lambda a, b: _larger(builder, a, b))
 
     return vector.scalar(vector), generate
 
@@ -307,6 +300,17 @@ def _interpolate(function: Callable[..., Any], degree: int, low: float, high: fl
     """Coefficients, constant first, of a polynomial within a few ulp of the best."""
     chebyshev = np.polynomial.Chebyshev.interpolate(function, degree, domain=[low, high])
     return list(chebyshev.convert(kind=np.polynomial.Polynomial, domain=[-1, 1], window=[-1, 1]).coef)
+
+
+def _by_pairs(builder: Any, vector: Any, combine: Callable[[Any, Any], Any]) -> Any:
+    """One scalar from all lanes: the two halves combined, again and again."""
+    while (lanes := vector.type.count) > 1:
+        halves = []
+        for first in (0, lanes // 2):
+            mask = ir.Constant(ir.VectorType(ir.IntType(32), lanes // 2), list(range(first, first + lanes // 2)))
+            halves.append(builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask))
+        vector = combine(*halves)
+    return builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
 
 
 def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
