@@ -371,7 +371,8 @@ def backward_block(
                     target[c] += row[c]
 
 
-def _chunk(k: int) -> int:
+def chunk_of(k: int) -> int:
+    """Points whose edges are held at a time."""
     return max(1, EDGES // k)
 
 
@@ -392,7 +393,7 @@ def edge_layers(
     width = layers.widths[-1]
     out = neighbour.new_empty(num_points, width)
     winner = torch.empty(num_points if training else 0, width, dtype=torch.int16)
-    chunk = _chunk(k)
+    chunk = chunk_of(k)
     points = -(-POINTS // chunk) * chunk
     run_blocks(
         forward_block,
@@ -426,7 +427,7 @@ def edge_layers_backward(
     """
     layers = Layers(parameters)
     num_points, k = table.shape
-    chunk = _chunk(k)
+    chunk = chunk_of(k)
     blocks = min(BLOCKS, max(1, num_points // POINTS))
     bounds = np.linspace(0, num_points, blocks + 1).astype(np.int64)
     index = table.numpy()
