@@ -7,6 +7,7 @@ from typing import Optional, Union
 
 import torch
 from torch import Tensor
+from torch_geometric.nn import MessagePassing
 from torch_geometric.typing import OptTensor, PairOptTensor, PairTensor
 
 from panoptag_pyg import ops
@@ -40,6 +41,8 @@ class DynamicEdgeConv(EdgeConv):
 
     Source: Wang et al., *Dynamic Graph CNN*, arXiv:1801.07829.
     """
+
+    propagate = MessagePassing.propagate  # see EdgeConv
 
     def __init__(  # type: ignore[no-untyped-def]
         self, nn: Callable[[Tensor], Tensor], k: int, aggr: str = "max", num_workers: int = 1, **kwargs
