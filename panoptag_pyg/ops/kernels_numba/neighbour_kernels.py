@@ -103,7 +103,8 @@ def centre(block, num_blocks, x, dim, bounds, centred, norm):
             for c in range(dim):
                 mean[c] += x[i * dim + c]
         for c in range(dim):
-            mean[c] /= stop - start
+            # One point that isn't finite must not spoil the others' distances.
+            mean[c] = mean[c] / (stop - start) if np.isfinite(mean[c]) else 0
         for i in range(start, stop):
             for c in range(dim):
                 centred[i * dim + c] = x[i * dim + c] - mean[c]
