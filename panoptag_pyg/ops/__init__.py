@@ -11,6 +11,7 @@ from panoptag_pyg.ops.edge_convolution import edge_conv
 from panoptag_pyg.ops.graphs import knn, knn_graph, radius, radius_graph
 from panoptag_pyg.ops.metrics import available_metrics, register_metric
 from panoptag_pyg.ops.neighbours import cross_neighbour_table, neighbour_mask, neighbour_table
+from panoptag_pyg.ops.norm_linear import norm_linear
 from panoptag_pyg.ops.ragged import batch_from_ptr, complete_edges, ptr_from_batch
 from panoptag_pyg.ops.registry import available, operations, register_backend, use_backend
 from panoptag_pyg.ops.segment import segment_reduce, segment_softmax, segment_sum
@@ -30,6 +31,7 @@ __all__ = [
     "knn_graph",
     "neighbour_mask",
     "neighbour_table",
+    "norm_linear",
     "operations",
     "ptr_from_batch",
     "radius",
