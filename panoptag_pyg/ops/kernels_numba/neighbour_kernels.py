@@ -57,9 +57,7 @@ def nearest_by_position(block, num_blocks, x, dim, wrapped, loop, bounds, intege
 
 
 @_compile
-def nearest_by_product(
-    block, num_blocks, product, width, first_row, last_row, norm, loop, bounds, integer, table
-):
+def nearest_by_product(block, num_blocks, product, width, first_row, last_row, norm, loop, bounds, integer, table):
     """Rows [first_row, last_row) of the table from the products of those points with all of their event.
 
     ``product`` has ``width`` columns; ``norm`` holds each point's squared length.
@@ -87,9 +85,7 @@ def nearest_by_product(
             total = smaller(add(total, splat(norm[row], LANES)), splat(far, LANES))
             # Rounding may leave a distance below zero.
             store(distance, j, subtract(total, smaller(total, splat(zero, LANES))))
-        threshold = _select(
-            key, row - start, stop - start, padded, k, loop, threshold, 4.0, scratch, start, table[row]
-        )
+        threshold = _select(key, row - start, stop - start, padded, k, loop, threshold, 4.0, scratch, start, table[row])
 
 
 @_compile
@@ -208,7 +204,7 @@ def _select(key, own, n, padded, k, loop, threshold, power, scratch, first, targ
 
 @_compile
 def _threshold(key, n, padded, degree, most, threshold, power, logs):
-    """A threshold with ``degree`` to ``most`` keys up to it; or one with fewer, and how many keys of the next to add."""
+    """A threshold with ``degree`` to ``most`` keys up to it; or with fewer, and how many of the next key to add."""
     octave = 1 << (23 if key.itemsize == 4 else 52)
     # Keys up to `low` are too few, those up to `high` enough.
     low, high = -2, int(np.iinfo(key.dtype).max) - 1

@@ -15,8 +15,12 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
+from numba import extending
 from numba.core import cgutils, types
-from numba.extending import intrinsic, models, register_model
+from numba.extending import models, register_model
+
+#: Typed loosely: Numba's own types don't know that it passes the context, and literals for numbers.
+intrinsic: Any = extending.intrinsic
 
 
 class Vector(types.Type):
@@ -110,9 +114,7 @@ def multiply_columns(typing_context, vectors, factor):
     """vectors[c] · factor for each of the tuple's vectors."""
 
     def generate(context, builder, signature, arguments):
-        products = [
-            builder.fmul(builder.extract_value(arguments[0], c), arguments[1]) for c in range(vectors.count)
-        ]
+        products = [builder.fmul(builder.extract_value(arguments[0], c), arguments[1]) for c in range(vectors.count)]
         return context.make_tuple(builder, vectors, products)
 
     return vectors(vectors, factor), generate
@@ -213,7 +215,7 @@ def _nearest_whole(builder, x):
 
 
 def _exp2(builder, x):
-    r"""2^x for x ≥ -126 (-1022 in double) and below 127: 2^n from the exponent's bits times a polynomial of the rest."""
+    """2^x for -126 ≤ x < 127 (-1022 in double): 2^n from the exponent's bits, times a polynomial of the rest."""
     form = _form(x)
     shifted = builder.fadd(x, form.constant(1.5 * 2.0**form.mantissa_bits))
     whole = builder.fsub(shifted, form.constant(1.5 * 2.0**form.mantissa_bits))
