@@ -26,7 +26,7 @@ intrinsic: Any = extending.intrinsic
 class Vector(types.Type):
     """``lanes`` floats or whole numbers side by side."""
 
-    def __init__(self, scalar: types.Number, lanes: int) -> None:
+    def __init__(self, scalar: Any, lanes: int) -> None:
         super().__init__(name=f"Vector({scalar}, {lanes})")
         self.scalar, self.lanes = scalar, lanes
 
@@ -281,7 +281,8 @@ class _form:
     def __init__(self, value: Any) -> None:
         self.type, lanes = value.type, value.type.count
         double = isinstance(value.type.element, ir.DoubleType)
-        self.numpy, self.numpy_bits = (np.float64, np.int64) if double else (np.float32, np.int32)
+        self.numpy: Any = np.float64 if double else np.float32
+        self.numpy_bits: Any = np.int64 if double else np.int32
         self.mantissa_bits, self.exp_degree, self.log_degree = (52, 11, 9) if double else (23, 6, 4)
         self.bits = ir.VectorType(ir.IntType(64 if double else 32), lanes)
 
