@@ -9,10 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from panoptag_pyg.ops import attention, edge_convolution, edge_convolution_torch, neighbours, neighbours_torch
+from panoptag_pyg.ops import (
+    attention,
+    edge_convolution,
+    edge_convolution_torch,
+    neighbours,
+    neighbours_torch,
+    norm_linear,
+)
 from panoptag_pyg.ops.edge_convolution_torch import first_products, grad_of_first_products
 from panoptag_pyg.ops.registry import register_backend
 
+#: Rows below which packing the weights costs more than the kernel saves.
+FEW_ROWS = 192
 #: ``"auto"`` takes what is registered last, so the operations' own modules must come first.
 _FIRST = (attention, edge_convolution, neighbours)
 
@@ -129,4 +138,49 @@ register_backend(
     unusable=unusable,
     devices=("cpu",),
     supports=_supports_attention,
+)
+
+
+def norm_linear_forward(
+    x: Tensor, norm_weight: Tensor, norm_bias: Tensor, weight: Tensor, bias: Tensor, residual: bool, training: bool
+) -> tuple[Tensor, Tensor]:
+    """Forward pass of :func:`panoptag_pyg.ops.norm_linear`; few rows run in plain torch."""
+    tensors = x, norm_weight, norm_bias, weight, bias
+    if x.dtype != torch.float32 or len(x) < FEW_ROWS:
+        return norm_linear.torch_forward(*tensors, residual, training)
+    from panoptag_pyg.ops.kernels_numba.norm_linear import forward
+
+    return forward(*tensors, residual, training)
+
+
+def norm_linear_backward(
+    grad_out: Tensor,
+    x: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    weight: Tensor,
+    active: Tensor,
+    residual: bool,
+) -> tuple[Tensor, ...]:
+    """Backward pass of :func:`panoptag_pyg.ops.norm_linear`."""
+    tensors = grad_out, x, norm_weight, norm_bias, weight, active
+    if x.dtype != torch.float32 or len(x) < FEW_ROWS:
+        return norm_linear.torch_backward(*tensors, residual)
+    from panoptag_pyg.ops.kernels_numba.norm_linear import backward
+
+    return backward(*tensors, residual)
+
+
+def _supports_norm_linear(dtype: torch.dtype, **info: Any) -> bool:
+    return dtype == torch.float32
+
+
+register_backend(
+    "norm_linear",
+    "numba",
+    norm_linear_forward,
+    backward=norm_linear_backward,
+    unusable=unusable,
+    devices=("cpu",),
+    supports=_supports_norm_linear,
 )

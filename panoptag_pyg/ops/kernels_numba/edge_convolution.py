@@ -56,10 +56,7 @@ class Layers:
 
     def packed(self, transposed: bool) -> np.ndarray:
         """[layers, panels, width, COLUMNS]: weights of the forward product, or of its gradient."""
-        square = np.zeros((self.number, self.width, self.width), np.float32)
-        for out, weight in zip(square, self.weights, strict=True):
-            out[: len(weight), : weight.shape[1]] = weight
-        return np.stack([packed(weight if transposed else weight.T) for weight in square])
+        return np.stack([packed(weight, self.width, self.width, transposed) for weight in self.weights])
 
 
 @njit(nogil=True, cache=True, fastmath=FAST)
