@@ -20,10 +20,10 @@ from panoptag_pyg.ops import (
 from panoptag_pyg.ops.edge_convolution_torch import first_products, grad_of_first_products
 from panoptag_pyg.ops.registry import register_backend
 
-#: Rows below which packing the weights costs more than the kernel saves.
-FEW_ROWS = 192
 #: ``"auto"`` takes what is registered last, so the operations' own modules must come first.
 _FIRST = (attention, edge_convolution, neighbours)
+#: Rows below which packing the weights costs more than the kernel saves.
+FEW_ROWS = 192
 
 
 @lru_cache(maxsize=1)
@@ -106,9 +106,9 @@ def ragged_attention_backward(
     """Backward pass of :func:`panoptag_pyg.ops.ragged_attention`."""
     from panoptag_pyg.ops.kernels_numba import attention
 
-    grad_out, out = _widened(grad_out), _widened(out)
-    grads = attention.backward(grad_out, _widened(q), _widened(k), _widened(v), out, log_sum, q_ptr, k_ptr)
-    return grads[0].to(q.dtype), grads[1].to(q.dtype), grads[2].to(q.dtype)
+    tensors = (_widened(tensor) for tensor in (grad_out, q, k, v, out))
+    grad_q, grad_k, grad_v = attention.backward(*tensors, log_sum, q_ptr, k_ptr)
+    return grad_q.to(q.dtype), grad_k.to(q.dtype), grad_v.to(q.dtype)
 
 
 def _widened(x: Tensor) -> Tensor:
@@ -128,16 +128,6 @@ register_backend(
     unusable=unusable,
     devices=("cpu",),
     supports=_supports_edge_conv,
-)
-register_backend("neighbour_table", "numba", neighbour_table, unusable=unusable, devices=("cpu",))
-register_backend(
-    "ragged_attention",
-    "numba",
-    ragged_attention,
-    backward=ragged_attention_backward,
-    unusable=unusable,
-    devices=("cpu",),
-    supports=_supports_attention,
 )
 
 
@@ -183,4 +173,14 @@ register_backend(
     unusable=unusable,
     devices=("cpu",),
     supports=_supports_norm_linear,
+)
+register_backend("neighbour_table", "numba", neighbour_table, unusable=unusable, devices=("cpu",))
+register_backend(
+    "ragged_attention",
+    "numba",
+    ragged_attention,
+    backward=ragged_attention_backward,
+    unusable=unusable,
+    devices=("cpu",),
+    supports=_supports_attention,
 )
