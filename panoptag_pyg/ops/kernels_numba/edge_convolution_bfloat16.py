@@ -13,13 +13,12 @@ from panoptag_pyg.ops.kernels_numba.edge_convolution import (
     NORM_EPS,
     POINTS,
     Layers,
-    add_bias,
     chunk_of,
     first_rows,
     largest,
     largest_slots,
 )
-from panoptag_pyg.ops.kernels_numba.elementary import FAST, gelu, rounded_bfloat16
+from panoptag_pyg.ops.kernels_numba.elementary import FAST, gelu_rounded
 from panoptag_pyg.ops.kernels_numba.parallel import run_blocks
 from panoptag_pyg.ops.kernels_numba.products import leading_dimension, padded_columns
 from panoptag_pyg.ops.kernels_numba.tiles import COLUMNS, ROWS, bfloat16_tile
@@ -55,12 +54,12 @@ def normalise_activate_rounded(h: Any, rows: int, width: int, weight: Any, bias:
             square += delta * delta
         deviation = np.float32(1.0) / np.sqrt(square * scale + NORM_EPS)
         for c in range(width):
-            activated[c] = rounded_bfloat16(gelu((row[c] - mean) * deviation * weight[c] + bias[c]))
+            activated[c] = gelu_rounded((row[c] - mean) * deviation * weight[c] + bias[c])
 
 
 @njit(nogil=True, cache=True)
-def product_of_pairs(a: Any, rows: int, weight: Any, c: Any) -> None:
-    """C[rows] = A[rows] · W in float32, for bits of bfloat16 A [rows, ld] and packed W; writes whole tiles."""
+def product_of_pairs(a: Any, rows: int, weight: Any, bias: Any, c: Any) -> None:
+    """C[rows] = A[rows] · W + b in float32, for bits of bfloat16 A [rows, ld] and packed W; writes whole tiles."""
     panels, depth, columns, _ = weight.shape
     for panel in range(panels):
         for row in range(0, rows, ROWS):
@@ -69,6 +68,8 @@ def product_of_pairs(a: Any, rows: int, weight: Any, c: Any) -> None:
                 a.shape[1] // 2,
                 weight[panel:].ctypes.data,
                 columns,
+                bias.ctypes.data + 4 * panel * columns,
+                0,
                 c[row:].ctypes.data + 4 * panel * columns,
                 c.shape[1],
                 depth,
@@ -105,13 +106,11 @@ def forward_block(
         first_rows(neighbour, centre, table, first, last, h)
         for layer in range(number):
             normalise_activate_rounded(h, edges, widths[layer], norm_weights[layer], norm_biases[layer], active)
-            product_of_pairs(active, edges, weights[layer], h)
-            if layer + 1 < number:
-                add_bias(h, edges, biases[layer])
+            product_of_pairs(active, edges, weights[layer], biases[layer], h)
         if winner.shape[0] > 0:
-            largest_slots(h, last - first, k, biases[number - 1], out[first:last], winner[first:last])
+            largest_slots(h, last - first, k, out[first:last], winner[first:last])
         else:
-            largest(h, last - first, k, biases[number - 1], out[first:last])
+            largest(h, last - first, k, out[first:last])
 
 
 def edge_layers(
