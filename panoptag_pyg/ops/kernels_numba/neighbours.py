@@ -40,12 +40,11 @@ def _by_product(x: Tensor, ptr: Tensor, loop: bool, integer: np.ndarray, table: 
     bounds = ptr.numpy()
     _run(neighbour_kernels.centre, num_points, x.view(-1).numpy(), dim, bounds, centred.view(-1).numpy(), norm.numpy())
     starts = ptr.tolist()
-    width = -(-max(stop - start for start, stop in itertools.pairwise(starts)) // 16) * 16
-    rows = max(16, CHUNK // (width * x.element_size()))
-    product = x.new_empty(min(rows, num_points), width)
+    width = _whole_vectors(max(stop - start for start, stop in itertools.pairwise(starts)))
+    pieces = _pieces(starts, width, x.element_size())
+    product = x.new_empty(max(last - first for first, last in pieces), width)
     event = 0
-    for first in range(0, num_points, rows):
-        last = min(first + rows, num_points)
+    for first, last in pieces:
         while starts[event + 1] <= first:
             event += 1
         here = event
@@ -68,6 +67,27 @@ def _by_product(x: Tensor, ptr: Tensor, loop: bool, integer: np.ndarray, table: 
             integer,
             table.numpy(),
         )
+
+
+def _pieces(starts: list[int], width: int, element_size: int) -> list[tuple[int, int]]:
+    """Rows to treat at once: whole events, or a part of a long one.
+
+    A product's rounding depends on its number of rows, so where an event is cut must not depend on the others.
+    """
+    pieces, first = [], 0
+    for start, stop in itertools.pairwise(starts):
+        rows = max(16, CHUNK // (_whole_vectors(stop - start) * element_size)) if stop > start else 1
+        if first < start and (stop - first) * width * element_size > CHUNK:
+            pieces.append((first, start))
+            first = start
+        if stop - start > rows:
+            pieces += [(a, min(a + rows, stop)) for a in range(start, stop, rows)]
+            first = stop
+    return [*pieces, (first, starts[-1])] if first < starts[-1] else pieces
+
+
+def _whole_vectors(n: int) -> int:
+    return -(-n // 16) * 16
 
 
 def _run(kernel: Any, num_rows: int, *arguments: Any) -> None:
