@@ -13,7 +13,7 @@ from torch_geometric.typing import OptTensor, PairOptTensor, PairTensor
 from panoptag_pyg import ops
 from panoptag_pyg.nn import edge_mlp
 from panoptag_pyg.nn.edge_conv import EdgeConv, chunked_max, factored, fused, is_max
-from panoptag_pyg.ops.graphs import event_ptrs
+from panoptag_pyg.ops.event_bounds import event_ptrs
 
 
 class DynamicEdgeConv(EdgeConv):
