@@ -84,8 +84,8 @@ def _supports_edge_conv(dtype: torch.dtype, widths: tuple[int, ...], **info: Any
 
 
 def neighbour_table(x: Tensor, k: int, ptr: Tensor, metric: Any, loop: bool) -> Tensor:
-    """See :func:`panoptag_pyg.ops.neighbour_table`; other metrics than these two run in plain torch."""
-    if metric not in ("euclidean", "wrapped_phi"):
+    """See :func:`panoptag_pyg.ops.neighbour_table`; what the kernels aren't for runs in plain torch."""
+    if metric not in ("euclidean", "wrapped_phi") or (x.dtype != torch.float32 and x.size(1) > 4):
         return neighbours_torch.neighbour_table(x, k, ptr, metric, loop)
     from panoptag_pyg.ops.kernels_numba import neighbours
 

@@ -12,10 +12,13 @@ import math
 import numpy as np
 from numba import njit
 
+from panoptag_pyg.ops.kernels_numba.products import padded_rows as _padded_rows
+from panoptag_pyg.ops.kernels_numba.products import product as multiply_matrices
 from panoptag_pyg.ops.kernels_numba.simd import (
     add,
     add_where_less,
     load,
+    move_transposed,
     multiply,
     multiply_add,
     nearest_whole,
@@ -25,10 +28,14 @@ from panoptag_pyg.ops.kernels_numba.simd import (
     subtract,
     sum_of_lanes,
 )
+from panoptag_pyg.ops.kernels_numba.tiles import COLUMNS
 
 LANES = 16
 #: Steps of the search by interpolation, before it halves the interval, which always ends.
 INTERPOLATIONS = 12
+#: Rows whose products with their event are held at a time.
+GROUP = 48
+_PADDED_GROUP = _padded_rows(GROUP)
 
 _compile = njit(nogil=True, cache=True)
 
@@ -57,42 +64,49 @@ def nearest_by_position(block, num_blocks, x, dim, wrapped, loop, bounds, intege
 
 
 @_compile
-def nearest_by_product(block, num_blocks, product, width, first_row, last_row, norm, loop, bounds, integer, table):
-    """Rows [first_row, last_row) of the table from the products of those points with all of their event.
-
-    ``product`` has ``width`` columns; ``norm`` holds each point's squared length.
-    """
-    num_rows, k = last_row - first_row, table.shape[1]
+def nearest_by_product(block, num_blocks, centred, norm, panels, first_panel, bias, loop, bounds, integer, table):
+    """Rows of the table [P, k] from what :func:`prepare` made of float32 coordinates."""
+    num_rows, k = table.shape
     longest = _whole_vectors(_longest(bounds))
-    packed = np.empty(longest, product.dtype)
+    product = np.empty((_PADDED_GROUP, _whole_panels(longest) * COLUMNS + LANES), np.float32)
+    flat = product.reshape(-1)
     key = np.empty(longest, integer.dtype)
-    distance = key.view(product.dtype)
+    distance = key.view(np.float32)
     scratch = _scratch(k, longest, integer)
-    kind = product.dtype.type
-    zero, far, minus_two = kind(0), kind(np.finfo(product.dtype).max), kind(-2)
-    threshold, event, start, stop, padded = _one(key), 0, 0, 0, 0
-    for row in range(first_row + block * num_rows // num_blocks, first_row + (block + 1) * num_rows // num_blocks):
-        if row >= stop:
-            while bounds[event + 1] <= row:
-                event += 1
-            start, stop = bounds[event], bounds[event + 1]
-            padded = _whole_vectors(stop - start)
-            for j in range(padded):
-                packed[j] = norm[start + j] if start + j < stop else np.inf
-        offset = (row - first_row) * width
-        for j in range(0, padded, LANES):
-            total = multiply_add(load(product, offset + j, LANES), splat(minus_two, LANES), load(packed, j, LANES))
-            total = smaller(add(total, splat(norm[row], LANES)), splat(far, LANES))
-            # Rounding may leave a distance below zero.
-            store(distance, j, subtract(total, smaller(total, splat(zero, LANES))))
-        threshold = _select(key, row - start, stop - start, padded, k, loop, threshold, 4.0, scratch, start, table[row])
+    zero, far = np.float32(0), np.float32(np.finfo(np.float32).max)
+    last = (block + 1) * num_rows // num_blocks
+    threshold, event, row = _one(key), 0, block * num_rows // num_blocks
+    while row < last:
+        while bounds[event + 1] <= row:
+            event += 1
+        start, n = bounds[event], bounds[event + 1] - bounds[event]
+        padded, first = _whole_vectors(n), first_panel[event]
+        rows = min(GROUP, last - row, start + n - row)
+        multiply_matrices(centred[row:], rows, panels[first : first_panel[event + 1]], bias[first * COLUMNS :], product)
+        for i in range(rows):
+            offset, own = i * product.shape[1], splat(norm[row + i], LANES)
+            for j in range(0, padded, LANES):
+                total = smaller(add(load(flat, offset + j, LANES), own), splat(far, LANES))
+                # Rounding may leave a distance below zero.
+                store(distance, j, subtract(total, smaller(total, splat(zero, LANES))))
+            for j in range(n, padded):
+                distance[j] = far
+            threshold = _select(
+                key, row + i - start, n, padded, k, loop, threshold, 4.0, scratch, start, table[row + i]
+            )
+        row += rows
 
 
 @_compile
-def centre(block, num_blocks, x, dim, bounds, centred, norm):
-    """Points [P · dim] relative to their event's mean, and their squared lengths."""
-    num_events = len(bounds) - 1
+def prepare(block, num_blocks, x, bounds, centred, norm, panels, first_panel, bias):
+    """Points [P, D] relative to their event's mean, their squared lengths, and -2 times them packed for products.
+
+    Products of rows with an event's panels, begun from ``bias``, lack but the row's own squared length to be squared
+    distances.
+    """
+    num_events, dim = len(bounds) - 1, x.shape[1]
     mean = np.empty(dim, x.dtype)
+    flat = centred.reshape(-1)
     for event in range(block * num_events // num_blocks, (block + 1) * num_events // num_blocks):
         start, stop = bounds[event], bounds[event + 1]
         if start == stop:
@@ -101,13 +115,40 @@ def centre(block, num_blocks, x, dim, bounds, centred, norm):
             mean[c] = 0
         for i in range(start, stop):
             for c in range(dim):
-                mean[c] += x[i * dim + c]
+                mean[c] += x[i, c]
         for c in range(dim):
             mean[c] /= stop - start
+        first = first_panel[event] * COLUMNS
         for i in range(start, stop):
             for c in range(dim):
-                centred[i * dim + c] = x[i * dim + c] - mean[c]
-            norm[i] = _squared_length(centred, i * dim, dim)
+                centred[i, c] = x[i, c] - mean[c]
+            norm[i] = _squared_length(flat, i * dim, dim)
+            bias[first + i - start] = norm[i]
+        _pack_panels(flat, start, stop - start, dim, panels[first_panel[event] : first_panel[event + 1]])
+
+
+@_compile
+def _pack_panels(flat, start, n, dim, panels):
+    """-2 times n rows as [panels, dim, COLUMNS], filled with zeros: what a product reads lies in one run."""
+    target = panels.reshape(-1)
+    minus_two = flat.dtype.type(-2)
+    squares = COLUMNS % LANES == 0
+    for i in range(0, len(panels) * COLUMNS, LANES if squares else 1):
+        place = i // COLUMNS * dim * COLUMNS + i % COLUMNS
+        for c in range(0, dim, LANES):
+            if squares and i + LANES <= n and c + LANES <= dim:
+                source = (start + i) * dim + c
+                move_transposed(flat, source, dim, target, place + c * COLUMNS, COLUMNS, minus_two, LANES)
+                continue
+            for row in range(i, i + (LANES if squares else 1)):
+                for d in range(c, min(c + LANES, dim)):
+                    value = flat[(start + row) * dim + d] * minus_two if row < n else flat.dtype.type(0)
+                    target[place + row - i + d * COLUMNS] = value
+
+
+@_compile
+def _whole_panels(n):
+    return (n + COLUMNS - 1) // COLUMNS
 
 
 @_compile
