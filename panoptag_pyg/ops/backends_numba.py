@@ -123,9 +123,9 @@ def ragged_attention_backward(
     """Backward pass of :func:`panoptag_pyg.ops.ragged_attention`."""
     from panoptag_pyg.ops.kernels_numba import attention
 
-    tensors = (_widened(tensor) for tensor in (grad_out, q, k, v, out))
-    grad_q, grad_k, grad_v = attention.backward(*tensors, log_sum, q_ptr, k_ptr)
-    return grad_q.to(q.dtype), grad_k.to(q.dtype), grad_v.to(q.dtype)
+    grad_out, out = _widened(grad_out), _widened(out)
+    grads = attention.backward(grad_out, _widened(q), _widened(k), _widened(v), out, log_sum, q_ptr, k_ptr)
+    return grads[0].to(q.dtype), grads[1].to(q.dtype), grads[2].to(q.dtype)
 
 
 def _widened(x: Tensor) -> Tensor:

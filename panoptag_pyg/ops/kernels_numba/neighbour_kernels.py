@@ -35,6 +35,8 @@ LANES = 16
 INTERPOLATIONS = 12
 #: Rows whose products with their event are held at a time.
 GROUP = 48
+#: In many dimensions the number of points grows with about this power of the squared distance.
+GROWTH = 4.0
 _PADDED_GROUP = _padded_rows(GROUP)
 
 _compile = njit(nogil=True, cache=True)
@@ -64,27 +66,37 @@ def nearest_by_position(block, num_blocks, x, dim, wrapped, loop, bounds, intege
 
 
 @_compile
-def nearest_by_product(block, num_blocks, centred, norm, panels, first_panel, bias, loop, bounds, integer, table):
-    """Rows of the table [P, k] from what :func:`prepare` made of float32 coordinates."""
+def nearest_by_product(block, num_blocks, x, loop, bounds, integer, table):
+    """Rows of the table [P, k] from float32 coordinates x [P, D]: products of an event's rows, a few at a time."""
     num_rows, k = table.shape
+    dim = x.shape[1]
     longest = _whole_vectors(_longest(bounds))
-    product = np.empty((_PADDED_GROUP, _whole_panels(longest) * COLUMNS + LANES), np.float32)
+    # Products come in whole tiles, which read rows beyond the last.
+    centred, mean = np.empty((longest + _PADDED_GROUP, dim), np.float32), np.empty(dim, np.float32)
+    panels = np.empty((_whole_panels(longest), dim, COLUMNS), np.float32)
+    norm = np.empty(len(panels) * COLUMNS, np.float32)
+    product = np.empty((_PADDED_GROUP, len(panels) * COLUMNS + LANES), np.float32)
     flat = product.reshape(-1)
     key = np.empty(longest, integer.dtype)
     distance = key.view(np.float32)
     scratch = _scratch(k, longest, integer)
     zero, far = np.float32(0), np.float32(np.finfo(np.float32).max)
     last = (block + 1) * num_rows // num_blocks
-    threshold, event, row = _one(key), 0, block * num_rows // num_blocks
+    threshold, event, stop, row = _one(key), 0, 0, block * num_rows // num_blocks
+    start, n, padded = 0, 0, 0
     while row < last:
-        while bounds[event + 1] <= row:
-            event += 1
-        start, n = bounds[event], bounds[event + 1] - bounds[event]
-        padded, first = _whole_vectors(n), first_panel[event]
-        rows = min(GROUP, last - row, start + n - row)
-        multiply_matrices(centred[row:], rows, panels[first : first_panel[event + 1]], bias[first * COLUMNS :], product)
+        if row >= stop:
+            while bounds[event + 1] <= row:
+                event += 1
+            start, stop = bounds[event], bounds[event + 1]
+            n, padded = stop - start, _whole_vectors(stop - start)
+            _centre(x[start:stop], mean, centred, norm)
+            _pack_panels(centred.reshape(-1), n, dim, panels[: _whole_panels(n)])
+        rows = min(GROUP, last - row, stop - row)
+        # Begun from |b|², products with -2 b lack but |a|² to be |a - b|².
+        multiply_matrices(centred[row - start :], rows, panels[: _whole_panels(n)], norm, product)
         for i in range(rows):
-            offset, own = i * product.shape[1], splat(norm[row + i], LANES)
+            offset, own = i * product.shape[1], splat(norm[row + i - start], LANES)
             for j in range(0, padded, LANES):
                 total = smaller(add(load(flat, offset + j, LANES), own), splat(far, LANES))
                 # Rounding may leave a distance below zero.
@@ -98,37 +110,24 @@ def nearest_by_product(block, num_blocks, centred, norm, panels, first_panel, bi
 
 
 @_compile
-def prepare(block, num_blocks, x, bounds, centred, norm, panels, first_panel, bias):
-    """Points [P, D] relative to their event's mean, their squared lengths, and -2 times them packed for products.
-
-    Products of rows with an event's panels, begun from ``bias``, lack but the row's own squared length to be squared
-    distances.
-    """
-    num_events, dim = len(bounds) - 1, x.shape[1]
-    mean = np.empty(dim, x.dtype)
-    flat = centred.reshape(-1)
-    for event in range(block * num_events // num_blocks, (block + 1) * num_events // num_blocks):
-        start, stop = bounds[event], bounds[event + 1]
-        if start == stop:
-            continue
+def _centre(points, mean, centred, norm):
+    """Points [n, D] relative to their mean, so that products lose no digits far from the origin; squared lengths."""
+    n, dim = points.shape
+    for c in range(dim):
+        mean[c] = 0
+    for i in range(n):
         for c in range(dim):
-            mean[c] = 0
-        for i in range(start, stop):
-            for c in range(dim):
-                mean[c] += x[i, c]
+            mean[c] += points[i, c]
+    for c in range(dim):
+        mean[c] /= n
+    for i in range(n):
         for c in range(dim):
-            mean[c] /= stop - start
-        first = first_panel[event] * COLUMNS
-        for i in range(start, stop):
-            for c in range(dim):
-                centred[i, c] = x[i, c] - mean[c]
-            norm[i] = _squared_length(flat, i * dim, dim)
-            bias[first + i - start] = norm[i]
-        _pack_panels(flat, start, stop - start, dim, panels[first_panel[event] : first_panel[event + 1]])
+            centred[i, c] = points[i, c] - mean[c]
+        norm[i] = _squared_length(centred.reshape(-1), i * dim, dim)
 
 
 @_compile
-def _pack_panels(flat, start, n, dim, panels):
+def _pack_panels(flat, n, dim, panels):
     """-2 times n rows as [panels, dim, COLUMNS], filled with zeros: what a product reads lies in one run."""
     target = panels.reshape(-1)
     minus_two = flat.dtype.type(-2)
@@ -137,12 +136,11 @@ def _pack_panels(flat, start, n, dim, panels):
         place = i // COLUMNS * dim * COLUMNS + i % COLUMNS
         for c in range(0, dim, LANES):
             if squares and i + LANES <= n and c + LANES <= dim:
-                source = (start + i) * dim + c
-                move_transposed(flat, source, dim, target, place + c * COLUMNS, COLUMNS, minus_two, LANES)
+                move_transposed(flat, i * dim + c, dim, target, place + c * COLUMNS, COLUMNS, minus_two, LANES)
                 continue
             for row in range(i, i + (LANES if squares else 1)):
                 for d in range(c, min(c + LANES, dim)):
-                    value = flat[(start + row) * dim + d] * minus_two if row < n else flat.dtype.type(0)
+                    value = flat[row * dim + d] * minus_two if row < n else flat.dtype.type(0)
                     target[place + row - i + d * COLUMNS] = value
 
 

@@ -20,8 +20,8 @@ def points(rng, dim, dtype=torch.float64, lengths=LENGTHS):
 
 
 @pytest.mark.parametrize("loop", [False, True])
-@pytest.mark.parametrize("k", [1, 2, 7, 20, 47, 200])
-@pytest.mark.parametrize(("metric", "dim"), METRICS + WIDE)
+@pytest.mark.parametrize("k", [1, 7, 20, 47, 200])
+@pytest.mark.parametrize(("metric", "dim"), [*METRICS, ("euclidean", 6)])
 def test_float64_equals_the_reference(rng, metric, dim, k, loop):
     x, ptr = points(rng, dim)
     table, expected = (ops.neighbour_table(x, k, ptr, metric, loop, backend=b) for b in ("numba", "reference"))
