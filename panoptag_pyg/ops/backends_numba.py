@@ -153,6 +153,10 @@ def norm_linear_forward(
 ) -> tuple[Tensor, Tensor]:
     """Forward pass of :func:`panoptag_pyg.ops.norm_linear`; few rows run in plain torch."""
     tensors = x, norm_weight, norm_bias, weight, bias
+    if x.dtype == torch.bfloat16 and multiplies_bfloat16() and len(x) >= FEW_ROWS and not training:
+        from panoptag_pyg.ops.kernels_numba import norm_linear_bfloat16
+
+        return norm_linear_bfloat16.forward(*tensors, residual), x.new_empty(0, len(weight))
     if x.dtype != torch.float32 or len(x) < FEW_ROWS:
         return norm_linear.torch_forward(*tensors, residual, training)
     from panoptag_pyg.ops.kernels_numba.norm_linear import forward
@@ -178,8 +182,8 @@ def norm_linear_backward(
     return backward(*tensors, residual)
 
 
-def _supports_norm_linear(dtype: torch.dtype, **info: Any) -> bool:
-    return dtype == torch.float32
+def _supports_norm_linear(dtype: torch.dtype, training: bool, **info: Any) -> bool:
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and not training and multiplies_bfloat16())
 
 
 register_backend(

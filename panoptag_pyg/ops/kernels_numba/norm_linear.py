@@ -19,6 +19,7 @@ from panoptag_pyg.ops.kernels_numba.products import (
     padded_rows,
     product,
 )
+from panoptag_pyg.ops.kernels_numba.tiles import ROWS as TILE_ROWS
 
 NORM_EPS = np.float32(1e-5)
 #: Rows of a block of the forward pass: 96 × 256 floats are a tenth of a core's 1 MiB L2.
@@ -73,8 +74,8 @@ def forward_block(
     """Rows block · ROWS … of the forward pass."""
     first = block * ROWS
     rows = min(ROWS, x.shape[0] - first)
-    normed = np.zeros((ROWS + 12, ld), np.float32)
-    h = np.empty((ROWS + 12, ld), np.float32)
+    normed = np.zeros((ROWS + TILE_ROWS, ld), np.float32)
+    h = np.empty((ROWS + TILE_ROWS, ld), np.float32)
     deviations = np.empty(ROWS, np.float32)
     normalise(x, first, rows, normed, deviations)
     scale_and_shift(normed, rows, norm_weight, norm_bias, normed)
@@ -114,10 +115,10 @@ def backward_block(
     grad_bias: Any,
 ) -> None:
     """Rows bounds[block] … of the backward pass; sums for this block alone."""
-    normed = np.zeros((ROWS + 12, ld), np.float32)
-    shifted = np.zeros((ROWS + 12, ld), np.float32)
-    grad = np.zeros((ROWS + 12, ld), np.float32)
-    grad_input = np.zeros((ROWS + 12, ld), np.float32)
+    normed = np.zeros((ROWS + TILE_ROWS, ld), np.float32)
+    shifted = np.zeros((ROWS + TILE_ROWS, ld), np.float32)
+    grad = np.zeros((ROWS + TILE_ROWS, ld), np.float32)
+    grad_input = np.zeros((ROWS + TILE_ROWS, ld), np.float32)
     nothing = np.zeros(ld, np.float32)
     deviations = np.empty(ROWS, np.float32)
     dim, width = x.shape[1], grad_out.shape[1]
