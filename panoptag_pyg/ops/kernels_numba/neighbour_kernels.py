@@ -58,7 +58,7 @@ def nearest_by_position(block, num_blocks, x, dim, wrapped, loop, bounds, intege
                 event += 1
             start, stop = bounds[event], bounds[event + 1]
             padded = _whole_vectors(stop - start)
-            _pack(x, dim, wrapped, start, stop - start, padded, packed)
+            _pack(x, dim, start, stop - start, padded, packed)
         _distances(packed, dim, wrapped, row - start, padded, distance)
         threshold = _select(
             key, row - start, stop - start, padded, k, loop, threshold, dim / 2, scratch, start, table[row]
@@ -117,7 +117,8 @@ def _centre(points, mean, centred, norm):
         mean[c] = 0
     for i in range(n):
         for c in range(dim):
-            mean[c] += points[i, c]
+            # One point that isn't finite must not take the others with it.
+            mean[c] += points[i, c] if abs(points[i, c]) < np.inf else np.float32(0)
     for c in range(dim):
         mean[c] /= n
     for i in range(n):
@@ -163,12 +164,11 @@ def _squared_length(x, start, dim):
 
 
 @_compile
-def _pack(x, dim, wrapped, start, n, padded, packed):
-    """Coordinates of one event as [dim, padded], filled with NaN; wrapped: the second one in turns."""
+def _pack(x, dim, start, n, padded, packed):
+    """Coordinates of one event as [dim, padded], filled with NaN."""
     for c in range(dim):
-        unit = x.dtype.type(2 * math.pi) if wrapped and c == 1 else x.dtype.type(1)
         for i in range(n):
-            packed[c * padded + i] = x[(start + i) * dim + c] / unit
+            packed[c * padded + i] = x[(start + i) * dim + c]
         for i in range(n, padded):
             packed[c * padded + i] = np.nan
 
@@ -177,17 +177,17 @@ def _pack(x, dim, wrapped, start, n, padded, packed):
 def _distances(packed, dim, wrapped, i, padded, distance):
     """Squared distances of point i to all; NaN and infinity become the largest number."""
     kind = packed.dtype.type
-    far, turn = kind(np.finfo(packed.dtype).max), kind(4 * math.pi**2)
+    far = kind(np.finfo(packed.dtype).max)
     if dim == 2:
-        # Without a turn to take off, the number of turns is multiplied by zero.
         a, b = splat(packed[i], LANES), splat(packed[padded + i], LANES)
-        unit = splat(turn if wrapped else kind(1), LANES)
-        turns = splat(kind(-1) if wrapped else kind(0), LANES)
+        # Of angles whole turns are taken off, of none where they're no angles.
+        turns = splat(kind(1 / (2 * math.pi)) if wrapped else kind(0), LANES)
+        turn = splat(kind(-2 * math.pi), LANES)
         for j in range(0, padded, LANES):
             first = subtract(a, load(packed, j, LANES))
             second = subtract(b, load(packed, padded + j, LANES))
-            second = multiply_add(nearest_whole(second), turns, second)
-            total = multiply_add(multiply(second, second), unit, multiply(first, first))
+            second = multiply_add(nearest_whole(multiply(second, turns)), turn, second)
+            total = multiply_add(second, second, multiply(first, first))
             store(distance, j, smaller(total, splat(far, LANES)))
         return
     for j in range(0, padded, LANES):
