@@ -77,10 +77,8 @@ def test_a_point_far_from_the_origin_keeps_its_neighbours(rng, backend):
 
 @pytest.mark.parametrize("backend", QUICK)
 @pytest.mark.parametrize("dim", [2, 3, 9])
-def test_an_event_is_the_same_alone_and_in_company(rng, monkeypatch, backend, dim):
+def test_an_event_is_the_same_alone_and_in_company(rng, backend, dim):
     """Points on a lattice of thirds: rounding alone orders their many equal distances, so any other rounding shows."""
-    if backend == "numba":
-        monkeypatch.setattr("panoptag_pyg.ops.kernels_numba.neighbours.CHUNK", 1 << 14)
     lengths = (5, 30, 0, 1, 130, 2, 41)
     ptr = ptr_of(lengths)
     x = torch.from_numpy(rng.integers(0, 4, size=(int(ptr[-1]), dim))).float() / 3
