@@ -8,7 +8,7 @@ from helpers.batches import ptr_of
 from torch.autograd import gradcheck
 
 from panoptag_pyg import ops
-from panoptag_pyg.ops import attention
+from panoptag_pyg.ops import attention, attention_torch
 from panoptag_pyg.ops.registry import get
 
 ALL = backends("ragged_attention", "reference")
@@ -54,6 +54,15 @@ def test_precisions_widths_and_awkward_sizes(rng, backend, shared, heads, dim, d
     for a, b in zip(actual, value_and_gradients("reference", tensors, *ptrs), strict=True):
         assert a.dtype == dtype
         assert_as_exact(a, b)
+
+
+def test_plain_torch_off_the_cpu(rng, monkeypatch):
+    """What stands in for the CPU's fused attention elsewhere."""
+    tensors, ptrs = inputs(rng, (3, 2, 0, 1), (4, 0, 5, 7)), (ptr_of((3, 2, 0, 1)), ptr_of((4, 0, 5, 7)))
+    fused = value_and_gradients("torch", tensors, *ptrs)
+    monkeypatch.setattr(attention_torch, "_is_cpu", lambda _: False)
+    for a, b in zip(value_and_gradients("torch", tensors, *ptrs), fused, strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def test_reference_is_torchs_attention_on_one_event(rng):
