@@ -43,10 +43,13 @@ def test_value_and_gradients_equal_the_reference(rng, backend, shared, lengths):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
-@pytest.mark.parametrize(("heads", "dim"), [(1, 1), (4, 8), (3, 12), (2, 17), (2, 64)])
+@pytest.mark.parametrize(("heads", "dim"), [(1, 1), (4, 8), (2, 17), (2, 64)])
 @SHARED
 @pytest.mark.parametrize("backend", ALL)
 def test_precisions_widths_and_awkward_sizes(rng, backend, shared, heads, dim, dtype):
+    info = {"dtype": dtype, "training": True, "num_heads": heads, "dim": dim, "shared": shared}
+    if not get("ragged_attention", backend).supports(**info):
+        pytest.skip("'auto' gives it to another backend")
     q_lengths, k_lengths = (48,) if shared else (1, 5, 0, 53), (131, 0, 1, 61)
     tensors = [t.detach().to(dtype) for t in inputs(rng, q_lengths, k_lengths, heads, dim)]
     ptrs = None if shared else ptr_of(q_lengths), ptr_of(k_lengths)
