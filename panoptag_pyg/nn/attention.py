@@ -79,7 +79,7 @@ class BipartiteAttention(MessagePassing):
         if edge_index is None and source_ptr is None:
             raise ValueError("attention needs either edge_index, or target_ptr and source_ptr")
         q, k, v = self.project(target, source, positions, norms)
-        if edge_index is None and not return_attention:
+        if edge_index is None and source_ptr is not None and not return_attention:
             y = ops.ragged_attention(q, k, v, target_ptr, source_ptr, *max_lengths, backend=self.backend)
             return self._joined_heads(y)
         if edge_index is None:

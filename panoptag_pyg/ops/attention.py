@@ -1,7 +1,7 @@
 """Multi-head attention from ragged queries to ragged keys of the same event.
 
 A backend is a pair of functions on plain tensors of one dtype, whose last dimension is contiguous (keys and values may
-be halves of one product)::
+be halves of one product); each ``ptr`` is contiguous int64::
 
     forward(q [Q, H, d], k [P, H, d], v [P, H, d], q_ptr | None, k_ptr, max_q | None, max_k | None) → out, log_sum
     backward(grad_out, q, k, v, out, log_sum, q_ptr | None, k_ptr, max_q | None, max_k | None) → grad_q, grad_k, grad_v
@@ -109,6 +109,7 @@ def _ragged_attention(
 ) -> tuple[Tensor, Tensor]:
     implementation = get("ragged_attention", backend)
     q, k, v = _dense_rows(q), _dense_rows(k), _dense_rows(v)
+    q_ptr, k_ptr = None if q_ptr is None else q_ptr.long().contiguous(), k_ptr.long().contiguous()
     with torch.autocast(q.device.type, enabled=False):
         result = implementation.function(q, k, v, q_ptr, k_ptr, max_q, max_k)
     return result if implementation.backward is not None else (result, _no_log_sum(q))
@@ -147,6 +148,7 @@ def _ragged_attention_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     implementation = get("ragged_attention", backend)
     q, k, v, grad_out = _dense_rows(q), _dense_rows(k), _dense_rows(v), grad_out.contiguous()
+    q_ptr, k_ptr = None if q_ptr is None else q_ptr.long().contiguous(), k_ptr.long().contiguous()
     where = (q_ptr, k_ptr, max_q, max_k)
     with torch.autocast(q.device.type, enabled=False):
         if implementation.backward is not None:

@@ -80,7 +80,7 @@ def backward(
 
 def _attend(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     """Attention of one event, and the log of each query's sum of exponentials."""
-    if query.device.type == "cpu":
+    if _is_cpu(query):
         return _flash_on_cpu(query, key, value)
     score = _scores(query, key)
     log_sum = score.logsumexp(-1)
@@ -91,12 +91,16 @@ def _attend_backward(
     grad: Tensor, query: Tensor, key: Tensor, value: Tensor, result: Tensor, log_sum: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of one event's queries, keys and values; as Dao et al., arXiv:2205.14135, algorithm 4, untiled."""
-    if query.device.type == "cpu":
+    if _is_cpu(query):
         return _flash_on_cpu_backward(grad, query, key, value, result, log_sum, 0.0, False)
     weight = (_scores(query, key) - log_sum.unsqueeze(-1)).exp()
     drift = (grad * result).sum(-1, keepdim=True, dtype=weight.dtype)
     grad_score = (weight * ((grad @ value.mT).to(weight.dtype) - drift) / math.sqrt(query.size(-1))).to(query.dtype)
     return grad_score @ key, grad_score.mT @ query, weight.to(grad.dtype).mT @ grad
+
+
+def _is_cpu(x: Tensor) -> bool:
+    return x.device.type == "cpu"
 
 
 def _scores(query: Tensor, key: Tensor) -> Tensor:
