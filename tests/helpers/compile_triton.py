@@ -83,10 +83,30 @@ def neighbours() -> None:
     neighbour_table(torch.randn(300, 2), 100, ptr, "wrapped_phi", False)
 
 
+def edge_convolution() -> None:
+    """The paper's layer in three dtypes, two narrower ones, forward and backward."""
+    from panoptag_pyg.ops.kernels_triton import edge_convolution, edge_gradient
+
+    for width, layers, k, dtype in (
+        (256, 3, 20, torch.bfloat16),
+        (256, 3, 20, torch.float32),
+        (128, 3, 16, torch.bfloat16),
+        (64, 2, 8, torch.float32),
+    ):
+        x, table = torch.randn(300, width, dtype=dtype), torch.randint(0, 300, (300, k))
+        parameters = [torch.randn(width, 2 * width), torch.randn(width)]
+        for _ in range(layers - 1):
+            parameters += [torch.randn(*shape) for shape in ((width,), (width,), (width, width), (width,))]
+        parameters = [parameter.to(dtype) for parameter in parameters]
+        for training in (False, True):
+            out, winner = edge_convolution.forward(x, table, parameters, training)
+        edge_gradient.backward(out, x, table, parameters, winner)
+
+
 def main(names: list[str]) -> None:
     """Compile the backends of the given names, or all."""
     triton.JITFunction.run = compile_launch
-    for name in names or ["neighbours"]:
+    for name in names or ["neighbours", "edge_convolution", "attention"]:
         globals()[name]()
 
 
