@@ -103,6 +103,26 @@ def edge_convolution() -> None:
         edge_gradient.backward(out, x, table, parameters, winner)
 
 
+def attention() -> None:
+    """The paper's three kinds of attention, a wider head, and both sides long."""
+    from panoptag_pyg.ops.kernels_triton import attention as module
+
+    long, short, jets = (torch.tensor([0, *sizes]).cumsum(0) for sizes in ((200, 300), (48, 48), (5, 8)))
+    for num_queries, q_ptr, k_ptr, dim, dtype in (
+        (48, None, long, 8, torch.bfloat16),
+        (500, long, short, 8, torch.bfloat16),
+        (13, jets, long, 8, torch.bfloat16),
+        (500, long, short, 8, torch.float32),
+        (500, long, long, 12, torch.bfloat16),
+        (500, long, long, 32, torch.float32),
+    ):
+        q = torch.randn(num_queries, 4, dim).to(dtype)
+        k, v = torch.randn(int(k_ptr[-1]), 2, 4, dim).to(dtype).unbind(1)
+        sizes = (None if q_ptr is None else int(q_ptr.diff().max()), int(k_ptr.diff().max()))
+        out, log_sum = module.forward(q, k, v, q_ptr, k_ptr, *sizes)
+        module.backward(torch.ones_like(out), q, k, v, out, log_sum, q_ptr, k_ptr, *sizes)
+
+
 def main(names: list[str]) -> None:
     """Compile the backends of the given names, or all."""
     triton.JITFunction.run = compile_launch
