@@ -65,8 +65,8 @@ def edge_conv(
         raise ValueError(f"x must be [P, D] and table [P, k], k ≥ 1, got {list(x.shape)} and {list(table.shape)}")
     if len(norms) != len(linears) - 1 or linears[0][0].size(1) != 2 * x.size(1):
         raise ValueError(
-            f"an edge MLP of {len(linears)} linear layers on {x.size(1)} features has {len(linears) - 1} norms and takes "
-            f"{2 * x.size(1)} inputs, got {len(norms)} and {linears[0][0].size(1)}"
+            f"an edge MLP of {len(linears)} linear layers on {x.size(1)} features has {len(linears) - 1} norms and "
+            f"takes {2 * x.size(1)} inputs, got {len(norms)} and {linears[0][0].size(1)}"
         )
     dtype = compute_dtype(x)
     flat = [*linears[0]]

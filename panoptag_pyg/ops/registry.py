@@ -1,7 +1,7 @@
-"""Backends as plug-ins: implementations of an operation, chosen by name or automatically, with a reason when unusable.
+"""Backends as plug-ins: implementations of an operation by name, chosen automatically, with a reason when unusable.
 
-The order in which a choice is made: the call's own ``backend=``, then :func:`use_backend`, then the environment variable
-``PANOPTAG_BACKEND``, then ``"auto"``.
+The order in which a choice is made: the call's own ``backend=``, then :func:`use_backend`, then the environment
+variable ``PANOPTAG_BACKEND``, then ``"auto"``.
 """
 
 from __future__ import annotations
@@ -78,7 +78,12 @@ class _Override:
 
 
 _BACKENDS: dict[str, dict[str, Backend]] = {}
-_ALIASES = {"knn_graph": "neighbour_table"}
+_ALIASES = {
+    "knn_graph": "neighbour_table",
+    "knn": "cross_neighbour_table",
+    "radius_graph": "radius_edges",
+    "radius": "radius_edges",
+}
 _OVERRIDES: ContextVar[tuple[_Override, ...]] = ContextVar("panoptag_pyg_backends", default=())
 _LOCK = RLock()
 _plugins_loaded = _plugins_loading = False
@@ -243,17 +248,15 @@ def _override(name: str | None, by_op: Mapping[str, str], source: str) -> _Overr
         _backends(op)
         if backend != AUTO:
             _checked(op, backend, source)
+    canonical = {_ALIASES.get(op, op): backend for op, backend in by_op.items()}
     if name is not None and name != AUTO:
         owners = [op for op, backends in _BACKENDS.items() if name in backends]
         if not owners:
-            known = {backend for backends in _BACKENDS.values() for backend in backends}
-            raise ConfigError(
-                f"no operation has a backend '{name}' (chosen by {source}){suggest(name, [AUTO, *known])}"
-            )
+            near = suggest(name, [AUTO, *(backend for backends in _BACKENDS.values() for backend in backends)])
+            raise ConfigError(f"no operation has a backend '{name}' (chosen by {source}){near}")
         for op in owners:
-            if op not in by_op and _ALIASES.get(op, op) not in by_op:
+            if op not in canonical:
                 _checked(op, name, source)
-    canonical = {_ALIASES.get(op, op): backend for op, backend in by_op.items()}
     return _Override(name, MappingProxyType(canonical), source)
 
 

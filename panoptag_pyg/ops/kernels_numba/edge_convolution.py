@@ -56,10 +56,7 @@ class Layers:
 
     def packed(self, transposed: bool) -> np.ndarray:
         """[layers, panels, width, COLUMNS]: weights of the forward product, or of its gradient."""
-        square = np.zeros((self.number, self.width, self.width), np.float32)
-        for out, weight in zip(square, self.weights, strict=True):
-            out[: len(weight), : weight.shape[1]] = weight
-        return np.stack([packed(weight if transposed else weight.T) for weight in square])
+        return np.stack([packed(weight, self.width, self.width, transposed) for weight in self.weights])
 
 
 @njit(nogil=True, cache=True, fastmath=FAST)
@@ -371,7 +368,8 @@ def backward_block(
                     target[c] += row[c]
 
 
-def _chunk(k: int) -> int:
+def chunk_of(k: int) -> int:
+    """Points whose edges are held at a time."""
     return max(1, EDGES // k)
 
 
@@ -392,7 +390,7 @@ def edge_layers(
     width = layers.widths[-1]
     out = neighbour.new_empty(num_points, width)
     winner = torch.empty(num_points if training else 0, width, dtype=torch.int16)
-    chunk = _chunk(k)
+    chunk = chunk_of(k)
     points = -(-POINTS // chunk) * chunk
     run_blocks(
         forward_block,
@@ -426,7 +424,7 @@ def edge_layers_backward(
     """
     layers = Layers(parameters)
     num_points, k = table.shape
-    chunk = _chunk(k)
+    chunk = chunk_of(k)
     blocks = min(BLOCKS, max(1, num_points // POINTS))
     bounds = np.linspace(0, num_points, blocks + 1).astype(np.int64)
     index = table.numpy()

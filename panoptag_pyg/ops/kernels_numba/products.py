@@ -36,13 +36,39 @@ def padded_rows(rows: int) -> int:
     return -(-rows // ROWS) * ROWS
 
 
-def packed(weight: np.ndarray) -> np.ndarray:
-    """[depth, width] → [panels, depth, COLUMNS], zeros beyond ``width``: what a tile reads lies in one run."""
+@njit(nogil=True, cache=True)
+def pack(weight: Any, out: Any) -> None:
+    """weight [width, depth] → out [panels, depth, COLUMNS], where it isn't zero: what a tile reads lies in one run."""
+    width, depth = weight.shape
+    for panel in range(out.shape[0]):
+        for j in range(min(COLUMNS, width - panel * COLUMNS)):
+            for d in range(depth):
+                out[panel, d, j] = weight[panel * COLUMNS + j, d]
+
+
+@njit(nogil=True, cache=True)
+def pack_transposed(weight: Any, out: Any) -> None:
+    """weight [depth, width] → out [panels, depth, COLUMNS], where it isn't zero: for the gradient's product."""
     depth, width = weight.shape
-    panels = padded_columns(width) // COLUMNS
-    full = np.zeros((depth, panels * COLUMNS), np.float32)
-    full[:, :width] = weight
-    return np.ascontiguousarray(full.reshape(depth, panels, COLUMNS).transpose(1, 0, 2))
+    for panel in range(out.shape[0]):
+        columns = min(COLUMNS, width - panel * COLUMNS)
+        for d in range(depth):
+            for j in range(columns):
+                out[panel, d, j] = weight[d, panel * COLUMNS + j]
+
+
+def packed(weight: np.ndarray, depth: int, width: int, transposed: bool = False) -> np.ndarray:
+    """Weights as :func:`product` takes them.
+
+    Args:
+        weight: [out, in] as of :class:`torch.nn.Linear`, C-contiguous.
+        depth: terms of each sum, at least as many as the weight has.
+        width: results, likewise.
+        transposed: pack for the gradient's product (out → in). Default ``False``.
+    """
+    out = np.zeros((padded_columns(width) // COLUMNS, depth, COLUMNS), np.float32)
+    (pack_transposed if transposed else pack)(weight, out)
+    return out
 
 
 @njit(nogil=True, cache=True)
