@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+if not any(Path("/dev").glob("nvidia[0-9]*")):
+    # Without a GPU Triton's kernels are tested in its interpreter; Triton must be told before it is first imported.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 sys.path.insert(0, str(Path(__file__).parent))  # the folder `helpers`
 
@@ -14,8 +19,6 @@ sys.path.insert(0, str(Path(__file__).parent))  # the folder `helpers`
 @pytest.fixture
 def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     """Fresh random input: another seed each run, printed when a test fails; PANOPTAG_TEST_SEED=N repeats it."""
-    import os
-
     seed = int(os.environ.get("PANOPTAG_TEST_SEED", np.random.SeedSequence().entropy % 2**32))
     print(f"PANOPTAG_TEST_SEED={seed}")
     return np.random.default_rng(seed)
