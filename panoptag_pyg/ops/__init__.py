@@ -9,10 +9,10 @@ from panoptag_pyg.ops import backends_optional as _optional
 from panoptag_pyg.ops import backends_triton as _triton
 from panoptag_pyg.ops.attention import Attention, attention_weights, ragged_attention
 from panoptag_pyg.ops.edge_convolution import edge_conv
-from panoptag_pyg.ops.norm_linear import norm_linear
 from panoptag_pyg.ops.graphs import knn, knn_graph, radius, radius_graph
 from panoptag_pyg.ops.metrics import available_metrics, register_metric
 from panoptag_pyg.ops.neighbours import cross_neighbour_table, neighbour_mask, neighbour_table
+from panoptag_pyg.ops.norm_linear import norm_linear
 from panoptag_pyg.ops.ragged import batch_from_ptr, complete_edges, ptr_from_batch
 from panoptag_pyg.ops.registry import available, operations, register_backend, use_backend
 from panoptag_pyg.ops.segment import segment_reduce, segment_softmax, segment_sum

@@ -9,10 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from panoptag_pyg.ops import edge_convolution_torch, norm_linear
+from panoptag_pyg.ops import (
+    attention,
+    edge_convolution,
+    edge_convolution_torch,
+    neighbours,
+    neighbours_torch,
+    norm_linear,
+)
 from panoptag_pyg.ops.edge_convolution_torch import first_products, grad_of_first_products
 from panoptag_pyg.ops.registry import register_backend
 
+#: ``"auto"`` takes what is registered last, so the operations' own modules must come first.
+_FIRST = (attention, edge_convolution, neighbours)
 #: Rows below which packing the weights costs more than the kernel saves.
 FEW_ROWS = 192
 
@@ -55,6 +64,60 @@ def _is_for_kernel(x: Tensor, table: Tensor, parameters: list[Tensor]) -> bool:
 
 def _supports_edge_conv(dtype: torch.dtype, widths: tuple[int, ...], **info: Any) -> bool:
     return dtype == torch.float32 and len(widths) > 1
+
+
+def neighbour_table(x: Tensor, k: int, ptr: Tensor, metric: Any, loop: bool) -> Tensor:
+    """See :func:`panoptag_pyg.ops.neighbour_table`; other metrics than these two run in plain torch."""
+    if metric not in ("euclidean", "wrapped_phi"):
+        return neighbours_torch.neighbour_table(x, k, ptr, metric, loop)
+    from panoptag_pyg.ops.kernels_numba import neighbours
+
+    return neighbours.neighbour_table(x, k, ptr, metric, loop)
+
+
+def ragged_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    q_ptr: Tensor | None,
+    k_ptr: Tensor,
+    max_q: int | None = None,
+    max_k: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Forward pass of :func:`panoptag_pyg.ops.ragged_attention`; half precision is computed in float32."""
+    from panoptag_pyg.ops.kernels_numba import attention
+
+    out, log_sum = attention.forward(_widened(q), _widened(k), _widened(v), q_ptr, k_ptr)
+    return out.to(q.dtype), log_sum
+
+
+def ragged_attention_backward(
+    grad_out: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    log_sum: Tensor,
+    q_ptr: Tensor | None,
+    k_ptr: Tensor,
+    max_q: int | None = None,
+    max_k: int | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Backward pass of :func:`panoptag_pyg.ops.ragged_attention`."""
+    from panoptag_pyg.ops.kernels_numba import attention
+
+    tensors = (_widened(tensor) for tensor in (grad_out, q, k, v, out))
+    grad_q, grad_k, grad_v = attention.backward(*tensors, log_sum, q_ptr, k_ptr)
+    return grad_q.to(q.dtype), grad_k.to(q.dtype), grad_v.to(q.dtype)
+
+
+def _widened(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def _supports_attention(dim: int, **info: Any) -> bool:
+    # A wider head's columns don't fit the registers, and fill the tiles of torch's products.
+    return dim <= 16
 
 
 register_backend(
@@ -110,4 +173,14 @@ register_backend(
     unusable=unusable,
     devices=("cpu",),
     supports=_supports_norm_linear,
+)
+register_backend("neighbour_table", "numba", neighbour_table, unusable=unusable, devices=("cpu",))
+register_backend(
+    "ragged_attention",
+    "numba",
+    ragged_attention,
+    backward=ragged_attention_backward,
+    unusable=unusable,
+    devices=("cpu",),
+    supports=_supports_attention,
 )

@@ -1,6 +1,7 @@
 r"""EdgeConv on a CPU as one pass per group of points: gather, norm, GELU, products, maximum, all in a core's cache.
 
-With :math:`W_1 = [A, B]`, the first layer :math:`A (x_j - x_i) + B x_i = A x_j + (B - A) x_i` is two products over points.
+With :math:`W_1 = [A, B]`, the first layer :math:`A (x_j - x_i) + B x_i = A x_j + (B - A) x_i` is two products over
+points.
 What remains are products over edges, which run at the processor's full rate while nothing of an edge reaches memory.
 The backward pass computes a group's edges again up to the last product: of that product's gradient one edge per
 point and channel is not zero, so its two products cost a twentieth of dense ones for k = 20.
@@ -8,6 +9,7 @@ point and channel is not zero, so its two products cost a twentieth of dense one
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -428,8 +430,8 @@ def edge_layers_backward(
     blocks = min(BLOCKS, max(1, num_points // POINTS))
     bounds = np.linspace(0, num_points, blocks + 1).astype(np.int64)
     index = table.numpy()
-    lowest = np.array([index[a:b].min() for a, b in zip(bounds[:-1], bounds[1:], strict=True)])
-    highest = np.array([index[a:b].max() for a, b in zip(bounds[:-1], bounds[1:], strict=True)])
+    lowest = np.array([index[a:b].min() for a, b in itertools.pairwise(bounds)])
+    highest = np.array([index[a:b].max() for a, b in itertools.pairwise(bounds)])
     # Each block adds to rows of its own; the neighbours of a block's points lie in few events.
     starts = np.concatenate([[0], np.cumsum(highest - lowest + 1)])
     width = neighbour.size(1)

@@ -194,8 +194,8 @@ class _Bfloat(ir.Type):
 def make_bfloat16_tile(rows: int, vectors: int) -> Any:
     """As :func:`make_product_tile` for bfloat16 A and B and float32 C, on AVX-512 with its bfloat16 extension.
 
-    A is [rows, 2·depth]; B is packed as [depth, columns, 2]: pairs of neighbouring steps side by side. Leading dimensions
-    of A and B count pairs.
+    A is [rows, 2·depth]; B is packed as [depth, columns, 2]: pairs of neighbouring steps side by side. Leading
+    dimensions of A and B count pairs.
     """
     lanes = 16
 
@@ -230,9 +230,7 @@ def make_bfloat16_tile(rows: int, vectors: int) -> Any:
             sums = emit.loop(depth, carried, body)[2:]
             for i in range(rows):
                 for j in range(vectors):
-                    emit.store(
-                        sums[i * vectors + j], builder.add(emit.offset(c, ldc, i), _number(4 * lanes * j))
-                    )
+                    emit.store(sums[i * vectors + j], builder.add(emit.offset(c, ldc, i), _number(4 * lanes * j)))
             return context.get_dummy_value()
 
         return types.void(*[types.intp] * 7), generate
