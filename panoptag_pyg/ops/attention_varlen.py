@@ -1,7 +1,7 @@
 """Ragged attention by torch's own kernel for sequences of variable length: flash attention, on CUDA, in 16 bits.
 
 What :func:`torch.nn.attention.varlen.varlen_attn` calls, without its autograd, whose place our operation takes. Its
-tiles are made for heads of 64 to 128; heads of 8 fill an eighth of them, which is why the Triton kernels come before it.
+tiles are made for heads of 64 to 128 and heads of 8 fill an eighth of them, so the Triton kernels come before it.
 It needs the longest lengths on the host, and is told to add gradients in a fixed order.
 """
 
@@ -126,9 +126,9 @@ def _flash_forward(
     q: Tensor, k: Tensor, v: Tensor, q_ptr: Tensor, k_ptr: Tensor, max_q: int, max_k: int, scale: float
 ) -> tuple[Tensor, Tensor]:
     """Output [Q, H, d] and log-sum-exp [H, Q]."""
-    return torch.ops.aten._flash_attention_forward(
-        q, k, v, q_ptr, k_ptr, max_q, max_k, 0.0, False, False, scale=scale
-    )[:2]
+    return torch.ops.aten._flash_attention_forward(q, k, v, q_ptr, k_ptr, max_q, max_k, 0.0, False, False, scale=scale)[
+        :2
+    ]
 
 
 def _flash_backward(

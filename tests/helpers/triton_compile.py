@@ -60,7 +60,10 @@ def compile_launch(kernel: Any, *args: Any, grid: Any, warmup: bool = False, **k
     shown = {name: value for name, value in constants.items() if isinstance(value, int) and not isinstance(value, bool)}
     registers = _resources(compiled.asm["cubin"])
     products = sorted(set(re.findall(r"(wgmma\.mma_async\S*?\.m64\w+|mma\.sync\S*?\.m\d+\w+)", compiled.asm["ptx"])))
-    print(f"{kernel.__name__:24s} {registers}, shared {compiled.metadata.shared}, {options} {shown} {products}", flush=True)
+    print(
+        f"{kernel.__name__:24s} {registers}, shared {compiled.metadata.shared}, {options} {shown} {products}",
+        flush=True,
+    )
 
 
 def _resources(cubin: bytes) -> str:

@@ -23,5 +23,5 @@ def ptr_of(*lengths: int) -> torch.Tensor:
 
 def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
     """‖found − expected‖ / ‖expected‖; NaN passes no comparison."""
-    expected = expected.double().cpu()
-    return float((found.double().cpu() - expected).norm() / expected.norm().clamp(min=1e-12))
+    found, expected = found.detach().double().cpu(), expected.detach().double().cpu()
+    return float((found - expected).norm() / expected.norm().clamp(min=1e-12))

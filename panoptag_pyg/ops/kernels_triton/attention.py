@@ -6,8 +6,8 @@ row holds its own head's columns and zeros elsewhere, so scores, outputs and gra
 
     rows (head, query) × columns (head, dimension): q₂ k₂ᵀ, p v₂, pᵀ dy₂, dsᵀ q₂
 
-Where one side of an event fits in a tile (an ISAB's inducing points, an event's jets) it stays in registers: the softmax
-of set → inducing needs one pass, and the backward pass goes over the other side once and writes all three gradients.
+Where one side of an event fits in a tile (an ISAB's inducing points, an event's jets) it stays in registers: the
+softmax of set → inducing needs one pass, and the backward pass goes over the other side once and writes all three gradients.
 Otherwise there are two passes, one for each side. Each gradient has one writer, shared queries' are summed over events
 afterwards: no atomics, the same bits on every run.
 
@@ -66,7 +66,7 @@ def backward(
     max_k: int | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """See :mod:`panoptag_pyg.ops.attention`."""
-    num_events, (num_rows, heads, dim) = k_ptr.numel() - 1, q.shape
+    num_events, num_rows, dim = k_ptr.numel() - 1, q.size(0), q.size(2)
     shared = q_ptr is None
     if num_events == 0 or out.numel() == 0 or k.numel() == 0:
         return torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
@@ -245,9 +245,7 @@ def _forward(
 
 
 @jit
-def _pair(
-    query, grad, delta, log_sum, key, value, queries, keys, scale, PRECISION: tl.constexpr
-):
+def _pair(query, grad, delta, log_sum, key, value, queries, keys, scale, PRECISION: tl.constexpr):
     """Weights of attention and the gradient of the scores, [rows, keys]; zero where there is no such pair."""
     score = tl.dot(query, tl.trans(key), input_precision=PRECISION) * (scale * LOG2_E)
     real = queries[:, None] & keys[None, :]

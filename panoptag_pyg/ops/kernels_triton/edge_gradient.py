@@ -106,11 +106,14 @@ def _edge_gradients(
             held = (stop - first) * k
             grad_hidden += (grad2[:held].t() @ active1[:held]).float()
         _sum_of_edges(grad1, table, first, stop, grad_neighbour, grad_centre)
-    norm1_weight, norm1_bias, hidden_bias, norm2_weight, norm2_bias = sums.unbind(0)
+    # Copies: an operation's results must not share memory.
+    norm1_weight, norm1_bias, hidden_bias, norm2_weight, norm2_bias = (
+        row[:width].clone() for row, width in zip(sums, (w1, w1, w2, w2, w2), strict=True)
+    )
     ends = [grad_last, grad_out.float().sum(0)]
     if not three:
-        return grad_neighbour, grad_centre, [norm1_weight[:w1], norm1_bias[:w1], *ends]
-    middle = [norm1_weight[:w1], norm1_bias[:w1], grad_hidden, hidden_bias[:w2], norm2_weight[:w2], norm2_bias[:w2]]
+        return grad_neighbour, grad_centre, [norm1_weight, norm1_bias, *ends]
+    middle = [norm1_weight, norm1_bias, grad_hidden, hidden_bias, norm2_weight, norm2_bias]
     return grad_neighbour, grad_centre, [*middle, *ends]
 
 
@@ -173,7 +176,7 @@ def _edge_layers(
         grad = _through_last(grad_out, winner, last_transposed, node, slot, real, column2, W2, W2_PADDED, W3,
                              PRECISION, DTYPE, ROWS, BLOCK_D)  # fmt: skip
         if THREE:
-            # Norms' parameters are loaded anew where they are used: kept, they and what hangs on them fill the registers.
+            # Norms' parameters are loaded anew where they are used: kept, they would fill the registers.
             grad *= gelu_slope(scaled(normed2, norm2_weight, norm2_bias, column2, W2))
             _add(row + 3 * SMALL + column2, grad * normed2)
             _add(row + 4 * SMALL + column2, grad)

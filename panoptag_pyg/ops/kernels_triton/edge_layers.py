@@ -1,4 +1,4 @@
-"""What the EdgeConv kernels do on the chip: first layer, normalisation and GELU with their derivatives, packed maxima."""
+"""What the EdgeConv kernels do on the chip: first layer, normalisation and GELU, their derivatives, packed maxima."""
 
 from panoptag_pyg.ops.kernels_triton.language import jit, tl
 

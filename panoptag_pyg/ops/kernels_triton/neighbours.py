@@ -16,7 +16,7 @@ accuracy (|a|² + |b|² − 2ab of centred points).
 import torch
 from torch import Tensor
 
-from panoptag_pyg.ops.kernels_triton.language import event_of_tile, jit, num_tiles, power_of_two, tl, triton
+from panoptag_pyg.ops.kernels_triton.language import event_of_tile, jit, num_tiles, power_of_two, tl
 
 #: Above this the list of the nearest no longer fits in registers.
 MAX_K = 128

@@ -105,7 +105,9 @@ def test_chunks_of_edges_give_the_same_gradients(rng: np.random.Generator, monke
 
 def test_no_points() -> None:
     flat = [torch.randn(shape, device=DEVICE) for shape in ((16, 6), (16,), (16,), (16,), (8, 16), (8,))]
-    out, leaves = run(torch.zeros(0, 3, device=DEVICE), torch.zeros(0, 4, dtype=torch.long, device=DEVICE), flat, "triton")
+    out, leaves = run(
+        torch.zeros(0, 3, device=DEVICE), torch.zeros(0, 4, dtype=torch.long, device=DEVICE), flat, "triton"
+    )
     assert out.shape == (0, 8)
     assert all(not grad.any() for grad in torch.autograd.grad(out.sum(), leaves))
 

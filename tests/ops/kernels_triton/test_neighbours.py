@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from helpers.triton_device import DEVICE, needs_triton, ptr_of
 
 from panoptag_pyg import ops
 from panoptag_pyg.errors import ConfigError
-
-from helpers.triton_device import DEVICE, needs_triton, ptr_of
 
 pytestmark = needs_triton
 
