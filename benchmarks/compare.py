@@ -77,19 +77,18 @@ def compare(
         result, seconds = measured[id(one)], times[str(id(one))]
         scale = 1e3 / per
         result.value, result.low, result.high = (
-            scale * pick(seconds) for pick in (statistics.median, min, max)  # type: ignore[operator]
+            scale * pick(seconds)
+            for pick in (statistics.median, min, max)  # type: ignore[operator]
         )
         peak = peak_memory(one.run, settings.device)
         result.peak_mib = None if peak is None else peak / 2**20
-    floor = None
-    if work is not None:
-        floor = 1e3 / per * settings.limits.floor(work.flops, work.num_bytes, work.dtype)
 
     def row(own: Contestant, peer: Contestant | None, target: float | None) -> Row:
         made = Row(
             name, measure, measured[id(own)], None if peer is None else measured[id(peer)],
-            unit=unit, target=target, work=work, floor=floor, size=size, note=note,
+            unit=unit, target=target, work=work, per=per, size=size, note=note,
         )  # fmt: skip
+        made.set_floor(settings.limits)
         if peer is not None and own in good and peer in good:
             ratios = [b / a for a, b in zip(times[str(id(own))], times[str(id(peer))], strict=True)]
             made.ratio, made.ratio_range = statistics.median(ratios), (min(ratios), max(ratios))

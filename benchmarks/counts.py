@@ -8,6 +8,7 @@ counted, it is ours to pay for. Bytes: inputs read once, results written once.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,7 +44,7 @@ def knn_work(lengths: Tensor, dim: int, k: int, dtype: torch.dtype = torch.float
 def edge_conv_work(num_points: int, k: int, widths: Sequence[int], dtype: torch.dtype = torch.float32) -> Work:
     """EdgeConv with its first layer factored over points: ``widths`` are D, then each layer's output."""
     flops = 2 * num_points * 2 * widths[0] * widths[1]
-    flops += sum(2 * num_points * k * a * b for a, b in zip(widths[1:-1], widths[2:], strict=True))
+    flops += sum(2 * num_points * k * a * b for a, b in itertools.pairwise(widths))
     return Work(flops, num_points * ((widths[0] + widths[-1]) * dtype.itemsize + 8 * k), _name(dtype))
 
 
@@ -77,7 +78,7 @@ def forward_flops(model: PanopTag, batch: HeteroData) -> int:
     num_pfos, num_jets, num_events = int(lengths.sum()), int(jets.sum()), len(lengths)
     square = 2 * d * d
     pfo_inputs, jet_inputs = len(model.pfo_normalisation.names), len(model.jet_normalisation.names)
-    total = num_pfos * (2 * d * pfo_inputs + square) + num_jets * (2 * d * jet_inputs + square)
+    total: float = num_pfos * (2 * d * pfo_inputs + square) + num_jets * (2 * d * jet_inputs + square)
     for i, layer in enumerate(backbone.local_layers):
         total += knn_work(lengths, 2 if i == 0 else d, backbone.k).flops
         total += edge_conv_work(num_pfos, backbone.k, [d] * (len(layer.mlp.linears) + 1)).flops
@@ -87,7 +88,7 @@ def forward_flops(model: PanopTag, batch: HeteroData) -> int:
         # Gather: k, v of PFOs, q once, o per event; spread: q, o of PFOs, k, v per event; two attentions.
         total += 4 * num_pfos * square + (num_inducing + 3 * num_inducing * num_events) * square
         total += 2 * attention_work(inducing, lengths, d).flops
-    for _ in model.decoder:
+    for _ in range(len(model.decoder)):  # type: ignore[arg-type]
         total += 2 * (num_pfos + num_jets) * square + attention_work(jets, lengths, d).flops
     return int(total + num_jets * (square + 2 * d * model.num_classes))
 

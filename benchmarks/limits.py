@@ -29,6 +29,11 @@ class Limits:
         copy's, whichever takes longer."""
         return max(flops / self.flop_rate[dtype], num_bytes / self.bandwidth)
 
+    def at_least(self, other: Limits) -> Limits:
+        """The higher of each rate: other programs only ever lower what is measured."""
+        rates = {name: max(rate, other.flop_rate.get(name, 0.0)) for name, rate in self.flop_rate.items()}
+        return Limits(rates, max(self.bandwidth, other.bandwidth), self.width)
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {

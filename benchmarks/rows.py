@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .limits import Limits
+
 
 @dataclass
 class Work:
@@ -63,8 +65,10 @@ class Row:
         ratio_range: smallest and largest round.
         target: what the ratio must reach.
         at_most: the target is an upper bound. Default: a lower one.
-        work: counted FLOPs and bytes of ours.
+        work: counted FLOPs and bytes of ours, in one call.
+        per: events (or other units) of one call, where the unit is "per event".
         floor: least value that the machine allows, in the row's unit.
+        ratio_is_share: the row's figure is the share of the floor.
         size: sizes of the model or operation, such as ``"paper"``.
         note: what one needs to know to read the row.
         details: further figures for the JSON.
@@ -80,7 +84,9 @@ class Row:
     target: float | None = None
     at_most: bool = False
     work: Work | None = None
+    per: float = 1.0
     floor: float | None = None
+    ratio_is_share: bool = False
     size: str = ""
     note: str = ""
     details: dict[str, Any] | None = None
@@ -103,6 +109,13 @@ class Row:
         if self.floor is None or not self.ours.value:
             return None
         return self.floor / self.ours.value
+
+    def set_floor(self, limits: Limits) -> None:
+        """Work out the floor, in milliseconds per unit, from the counted work and the measured rates."""
+        if self.work is not None:
+            self.floor = 1e3 / self.per * limits.floor(self.work.flops, self.work.num_bytes, self.work.dtype)
+            if self.peer is None and self.ratio_is_share:
+                self.ratio = self.share_of_floor
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -13,7 +13,8 @@ from panoptag_pyg.events.schema import ParticleClass, columns
 
 #: ``--events random``.
 RANDOM = "random"
-#: Sizes of random events: PFOs log-normal with this median and deviation of the logarithm (5 % above 460), Poisson jets.
+#: Sizes of random events: PFOs log-normal with this median and deviation of the logarithm (5 % above 460); jets
+#: Poisson.
 MEDIAN_PFOS, SPREAD, MEAN_JETS = 290, 0.28, 5
 PFOS_PER_JET = 14
 
@@ -30,7 +31,9 @@ def random_block(num_events: int, seed: int) -> EventBlock:
     return events_of_sizes(num_pfos, rng.poisson(MEAN_JETS, num_events), seed + 1)
 
 
-def events_of_sizes(num_pfos: Sequence[int] | np.ndarray, num_jets: Sequence[int] | np.ndarray, seed: int) -> EventBlock:
+def events_of_sizes(
+    num_pfos: Sequence[int] | np.ndarray, num_jets: Sequence[int] | np.ndarray, seed: int
+) -> EventBlock:
     """Events of the given sizes: about 14 PFOs around each jet axis, the rest soft and everywhere.
 
     Args:

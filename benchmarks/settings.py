@@ -7,6 +7,7 @@ from functools import cached_property
 
 import torch
 
+from panoptag_pyg.errors import ConfigError, EventFileError, suggest
 from panoptag_pyg.events import EventDataset
 from panoptag_pyg.events.block import EventBlock
 
@@ -18,6 +19,10 @@ SIZES: dict[str, dict[str, int]] = {
     "paper": {"dim": 256, "num_heads": 32, "k": 20, "num_inducing": 48, "num_decoder_layers": 4, "edge_mlp_layers": 3},
     "small": {"dim": 64, "num_heads": 4, "k": 8, "num_inducing": 32, "num_decoder_layers": 2, "edge_mlp_layers": 2},
     "tiny": {"dim": 16, "num_heads": 2, "k": 4, "num_inducing": 5, "num_decoder_layers": 1, "edge_mlp_layers": 2},
+}
+
+DTYPES = {
+    str(dtype).removeprefix("torch."): dtype for dtype in (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 }
 
 
@@ -45,11 +50,16 @@ class Settings:
     rounds: int | None = None
     seed: int = 0
 
+    @property
+    def limit_dtypes(self) -> tuple[torch.dtype, ...]:
+        """What matrix products are timed in."""
+        return torch.float32, torch.bfloat16, self.dtype
+
     @cached_property
     def limits(self) -> Limits:
         """Measured once per run, before anything else."""
         width = SIZES[self.sizes[0]]["dim"]
-        return measure_limits(self.device, (torch.float32, torch.bfloat16, self.dtype), width)
+        return measure_limits(self.device, self.limit_dtypes, width)
 
     def block(self, num_events: int, max_pfos: int | None = None) -> EventBlock:
         """The first events; a file with fewer is gone through again."""
@@ -72,3 +82,21 @@ class Settings:
             "max_pfos": self.max_pfos,
             "seed": self.seed,
         }
+
+
+def check_settings(settings: Settings) -> None:
+    """Turn names into what they mean; look the event files up before anything runs.
+
+    Raises:
+        ConfigError: for an unknown dtype or size.
+        EventFileError: for files that aren't there, are damaged or empty.
+    """
+    if not isinstance(settings.dtype, torch.dtype):
+        if settings.dtype not in DTYPES:
+            raise ConfigError(f"there is no dtype '{settings.dtype}' here{suggest(settings.dtype, DTYPES)}")
+        settings.dtype = DTYPES[settings.dtype]
+    for name in settings.sizes:
+        if name not in SIZES:
+            raise ConfigError(f"there is no model size '{name}'{suggest(name, SIZES)}")
+    if settings.events != [RANDOM] and len(EventDataset(settings.events)) == 0:
+        raise EventFileError(f"{', '.join(settings.events)}: no events in it; simulate some with panoptag simulate")

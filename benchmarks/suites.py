@@ -33,7 +33,12 @@ def entries(suite: str, settings: Settings, only: str | None = None) -> list[Ent
     Raises:
         ConfigError: for an unknown suite, or if ``only`` fits nothing.
     """
-    makers = {"kernels": kernel_entries, "models": model_entries, "loader": loader_entries, "pipeline": pipeline_entries}
+    makers = {
+        "kernels": kernel_entries,
+        "models": model_entries,
+        "loader": loader_entries,
+        "pipeline": pipeline_entries,
+    }
     if suite not in makers:
         raise ConfigError(f"there is no benchmark '{suite}'{suggest(suite, SUITES)}")
     found = makers[suite](settings)
@@ -57,11 +62,8 @@ def named(settings: Settings, name: str, size: str) -> str:
     return name if len(settings.sizes) == 1 else f"{name}-{size}"
 
 
-def kernel_entries(settings: Settings) -> list[Entry]:
-    """Operations."""
-    from .kernels import attention, edge_conv, neighbours, segment
-
-    found: list[Entry] = []
+def adder(found: list[Entry], settings: Settings) -> Callable[..., None]:
+    """Appends an entry that calls ``function(settings, *arguments)`` and names its rows."""
 
     def add(name: str, function: Callable[..., list[Row]], *arguments: object) -> None:
         def run() -> list[Row]:
@@ -72,6 +74,15 @@ def kernel_entries(settings: Settings) -> list[Entry]:
 
         found.append(Entry(name, run))
 
+    return add
+
+
+def kernel_entries(settings: Settings) -> list[Entry]:
+    """Operations."""
+    from .kernels import attention, edge_conv, neighbours, segment
+
+    found: list[Entry] = []
+    add = adder(found, settings)
     for size in settings.sizes:
         for points in neighbours.POINTS:
             add(named(settings, f"knn-2d-{points}", size), neighbours.knn_2d, size, points)
@@ -97,7 +108,22 @@ def kernel_entries(settings: Settings) -> list[Entry]:
 
 def model_entries(settings: Settings) -> list[Entry]:
     """Whole taggers."""
-    return []
+    from .models import scaling, taggers, whole
+
+    found: list[Entry] = []
+    add = adder(found, settings)
+    for size in settings.sizes:
+        for end, words, pfos in event_sizes(settings):
+            for training in (False, True):
+                name = f"{'training' if training else 'forward'}-{end}"
+                add(named(settings, name, size), whole.against_padded, size, pfos, words, training)
+        for end, words, pfos in event_sizes(settings):
+            add(named(settings, f"bfloat16-{end}", size), whole.bfloat16, size, pfos, words)
+        for tagger in taggers.MAKERS:
+            add(named(settings, f"against-{tagger.lower()}", size), taggers.single_jet_taggers, size, tagger)
+        add(named(settings, "memory", size), scaling.training_memory, size)
+        add(named(settings, "growth", size), scaling.growth, size)
+    return found
 
 
 def loader_entries(settings: Settings) -> list[Entry]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -47,7 +48,7 @@ def make_layer(dim: int, num_layers: int, device: torch.device, seed: int) -> La
     """As the model draws them."""
     torch.manual_seed(seed)
     widths = [2 * dim, *[dim] * num_layers]
-    linears = [nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)]
+    linears = [nn.Linear(a, b) for a, b in itertools.pairwise(widths)]
     norms = [nn.LayerNorm(dim) for _ in range(num_layers - 1)]
     for norm in norms:  # not ones and zeros, which would hide mistakes
         nn.init.normal_(norm.weight, 1, 0.1)
@@ -81,7 +82,9 @@ def edge_conv(settings: Settings, size: str, max_pfos: int | None, name: str, wo
     def peer(x: Tensor, table: Tensor, edge_index: Tensor) -> Tensor:
         return pyg(x, edge_index)
 
-    def contestant(label: str, function: EdgeConvFunction, parameters: list[Tensor], swapped: bool = False) -> Contestant:
+    def contestant(
+        label: str, function: EdgeConvFunction, parameters: list[Tensor], swapped: bool = False
+    ) -> Contestant:
         def run() -> object:
             if not training:
                 with torch.no_grad():

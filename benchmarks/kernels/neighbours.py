@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -109,7 +110,7 @@ def _rows(
 
             return np.concatenate(
                 [cKDTree(points[a:b]).query(points[a:b], k=min(k, b - a))[1].reshape(b - a, -1) + a
-                 for a, b in zip(bounds[:-1], bounds[1:], strict=True) if b > a]
+                 for a, b in itertools.pairwise(bounds) if b > a]
             )  # fmt: skip
 
         if x.size(1) == 2 and int(ptr.diff().min()) >= k:

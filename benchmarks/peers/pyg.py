@@ -44,8 +44,6 @@ class PyGEdgeConv(EdgeConv):
         return [mlp.first, *rest]
 
 
-def edge_conv_of_pyg(
-    linears: Sequence[tuple[Tensor, Tensor]], norms: Sequence[tuple[Tensor, Tensor]]
-) -> PyGEdgeConv:
+def edge_conv_of_pyg(linears: Sequence[tuple[Tensor, Tensor]], norms: Sequence[tuple[Tensor, Tensor]]) -> PyGEdgeConv:
     """The layer that computes what ``ops.edge_conv`` does, given ``edge_index`` with neighbours in row 0."""
     return PyGEdgeConv(EdgeMLP(linears, norms))
