@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from panoptag_pyg import ops
 from panoptag_pyg.backbones.registry import BackboneConfig, register_backbone
-from panoptag_pyg.nn import ISAB, MLP, EdgeConv
+from panoptag_pyg.nn import ISAB, MLP, FusedEdgeConv
 
 
 class PanopTagConfig(BackboneConfig):
@@ -65,7 +65,7 @@ class PanopTagBackbone(nn.Module):
         self.in_dim, self.out_dim, self.k = in_dim, dim, k
         self.metric = "wrapped_phi" if wrap_phi else "euclidean"
         self.embed = MLP([in_dim, dim, dim])
-        self.local_layers = nn.ModuleList(EdgeConv(dim, dim, edge_mlp_layers) for _ in range(num_local_layers))
+        self.local_layers = nn.ModuleList(FusedEdgeConv(dim, dim, edge_mlp_layers) for _ in range(num_local_layers))
         self.global_layers = nn.ModuleList(ISAB(dim, num_heads, num_inducing) for _ in range(num_global_layers))
 
     def reset_parameters(self) -> None:

@@ -4,30 +4,43 @@ Every operation has one plain reference and interchangeable backends; ``backend=
 :func:`available` says which exist and why one can't be used.
 """
 
-from panoptag_pyg.ops import backends_optional as _optional  # registers torch-cluster and torch-scatter
+from panoptag_pyg.ops import backends_numba as _numba  # registers it, as the next does torch-scatter
+from panoptag_pyg.ops import backends_optional as _optional
 from panoptag_pyg.ops.attention import Attention, attention_weights, ragged_attention
 from panoptag_pyg.ops.edge_convolution import edge_conv
-from panoptag_pyg.ops.neighbours import knn_graph, neighbour_mask, neighbour_table
+from panoptag_pyg.ops.graphs import knn, knn_graph, radius, radius_graph
+from panoptag_pyg.ops.metrics import available_metrics, register_metric
+from panoptag_pyg.ops.neighbours import cross_neighbour_table, neighbour_mask, neighbour_table
+from panoptag_pyg.ops.norm_linear import norm_linear
 from panoptag_pyg.ops.ragged import batch_from_ptr, complete_edges, ptr_from_batch
-from panoptag_pyg.ops.registry import available, register_backend
+from panoptag_pyg.ops.registry import available, operations, register_backend, use_backend
 from panoptag_pyg.ops.segment import segment_reduce, segment_softmax, segment_sum
 
-del _optional
+del _numba, _optional
 
 __all__ = [
     "Attention",
     "attention_weights",
     "available",
+    "available_metrics",
     "batch_from_ptr",
     "complete_edges",
+    "cross_neighbour_table",
     "edge_conv",
+    "knn",
     "knn_graph",
     "neighbour_mask",
     "neighbour_table",
+    "norm_linear",
+    "operations",
     "ptr_from_batch",
+    "radius",
+    "radius_graph",
     "ragged_attention",
     "register_backend",
+    "register_metric",
     "segment_reduce",
     "segment_softmax",
     "segment_sum",
+    "use_backend",
 ]

@@ -1,23 +1,19 @@
 """Ragged attention in plain torch: one event after the other on a CPU, padded once on a GPU.
 
-A loop over events with torch's own fused attention beats segment softmax and nested tensors several-fold on a
-CPU. It runs inside one autograd function: one node of the graph instead of several per event.
+A loop over events with torch's own fused attention beats segment softmax and nested tensors several-fold on a CPU.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
-def event_by_event(
+def forward(
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -25,15 +21,72 @@ def event_by_event(
     k_ptr: Tensor,
     max_q: int | None = None,
     max_k: int | None = None,
-) -> Tensor:
-    """See :func:`panoptag_pyg.ops.ragged_attention`."""
-    q_lengths = None if q_ptr is None else q_ptr.diff().tolist()
-    return _EventByEvent.apply(q, k, v, q_lengths, k_ptr.diff().tolist())
+) -> tuple[Tensor, Tensor]:
+    """See :mod:`panoptag_pyg.ops.attention`."""
+    queries, _, k_lengths = _queries(q, q_ptr, k_ptr)
+    results, log_sums = [], []
+    for query, key, value in zip(queries, _heads_first(k, k_lengths), _heads_first(v, k_lengths), strict=True):
+        if query.size(2) == 0 or key.size(2) == 0:
+            result, log_sum = _zeros(query), query.new_full(query.shape[:3], -torch.inf, dtype=_sum_dtype(q))
+        else:
+            result, log_sum = _flash(query, key, value)
+        results.append(result)
+        log_sums.append(log_sum)
+    if not results:
+        return torch.empty_like(q[:0]), q.new_empty(0, q.size(1), dtype=_sum_dtype(q))
+    return _joined(results, q), torch.cat(log_sums, dim=2)[0].t().contiguous()
+
+
+def backward(
+    grad_out: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    log_sum: Tensor,
+    q_ptr: Tensor | None,
+    k_ptr: Tensor,
+    max_q: int | None = None,
+    max_k: int | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """See :mod:`panoptag_pyg.ops.attention`."""
+    queries, q_lengths, k_lengths = _queries(q, q_ptr, k_ptr)
+    log_sums = log_sum.t().contiguous().unsqueeze(0).split(q_lengths, dim=2)
+    grads_q, grads_k, grads_v = [], [], []
+    for query, key, value, result, grad, log_sum in zip(
+        queries,
+        _heads_first(k, k_lengths),
+        _heads_first(v, k_lengths),
+        _heads_first(out, q_lengths),
+        _heads_first(grad_out, q_lengths),
+        log_sums,
+        strict=True,
+    ):
+        if query.size(2) == 0 or key.size(2) == 0:
+            grad_q, grad_k, grad_v = _zeros(query), _zeros(key), _zeros(value)
+        else:
+            grad_q, grad_k, grad_v = _flash_backward(grad, query, key, value, result, log_sum, 0.0, False)
+        grads_q.append(grad_q)
+        grads_k.append(grad_k)
+        grads_v.append(grad_v)
+    total_q = _joined(grads_q, q)
+    if q_ptr is None:
+        total_q = total_q.view(len(k_lengths), *q.shape).sum(0)
+    return total_q, _joined(grads_k, k), _joined(grads_v, v)
+
+
+def _queries(q: Tensor, q_ptr: Tensor | None, k_ptr: Tensor) -> tuple[tuple[Tensor, ...], list[int], list[int]]:
+    """Each event's queries, and how many queries and keys each has."""
+    k_lengths = k_ptr.diff().tolist()
+    if q_ptr is None:
+        return _heads_first(q, [len(q)]) * len(k_lengths), [len(q)] * len(k_lengths), k_lengths
+    q_lengths = q_ptr.diff().tolist()
+    return _heads_first(q, q_lengths), q_lengths, k_lengths
 
 
 def _heads_first(x: Tensor, lengths: list[int]) -> tuple[Tensor, ...]:
     """[N, H, d] → one view [1, H, n, d] per event."""
-    return x.transpose(0, 1).unsqueeze(0).split(lengths, dim=2)
+    return x.transpose(0, 1).unsqueeze(0).split(lengths, dim=2) if lengths else ()
 
 
 def _joined(parts: list[Tensor], like: Tensor) -> Tensor:
@@ -48,56 +101,8 @@ def _zeros(part: Tensor) -> Tensor:
     return part.new_zeros(1, part.size(2), part.size(1), part.size(3)).transpose(1, 2)
 
 
-class _EventByEvent(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, q_lengths: list[int] | None, k_lengths: list[int]) -> Tensor:
-        shared = q_lengths is None
-        queries = _heads_first(q, [len(q)] if q_lengths is None else q_lengths)
-        if shared:
-            queries = queries * len(k_lengths)
-        results, log_sums = [], []
-        events = zip(queries, _heads_first(k, k_lengths), _heads_first(v, k_lengths), strict=True)
-        for query, key, value in events:
-            if query.size(2) == 0 or key.size(2) == 0:
-                results.append(_zeros(query))
-                log_sums.append(query.new_empty(0))
-                continue
-            result, log_sum = _flash(query, key, value)
-            results.append(result)
-            log_sums.append(log_sum)
-        out = _joined(results, q)
-        ctx.shared, ctx.q_lengths, ctx.k_lengths = shared, q_lengths, k_lengths
-        ctx.save_for_backward(q, k, v, out, *log_sums)
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, out, *log_sums = ctx.saved_tensors
-        num_events = len(ctx.k_lengths)
-        rows = [len(q)] * num_events if ctx.shared else ctx.q_lengths
-        queries = _heads_first(q, [len(q)]) * num_events if ctx.shared else _heads_first(q, rows)
-        grads_q, grads_k, grads_v = [], [], []
-        for query, key, value, result, grad, log_sum in zip(
-            queries,
-            _heads_first(k, ctx.k_lengths),
-            _heads_first(v, ctx.k_lengths),
-            _heads_first(out, rows),
-            _heads_first(grad_out.contiguous(), rows),
-            log_sums,
-            strict=True,
-        ):
-            if query.size(2) == 0 or key.size(2) == 0:
-                grad_q, grad_k, grad_v = _zeros(query), _zeros(key), _zeros(value)
-            else:
-                grad_q, grad_k, grad_v = _flash_backward(grad, query, key, value, result, log_sum, 0.0, False)
-            grads_q.append(grad_q)
-            grads_k.append(grad_k)
-            grads_v.append(grad_v)
-        total_q = _joined(grads_q, q)
-        if ctx.shared:
-            total_q = total_q.view(num_events, *q.shape).sum(0)
-        return total_q, _joined(grads_k, k), _joined(grads_v, v), None, None
+def _sum_dtype(q: Tensor) -> torch.dtype:
+    return torch.float64 if q.dtype == torch.float64 else torch.float32
 
 
 def padded(

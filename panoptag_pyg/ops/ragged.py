@@ -14,10 +14,13 @@ def ptr_from_batch(batch: Tensor, num_events: int | None = None) -> Tensor:
         num_events: B; needed where the last events are empty. Default: the last row's event + 1.
 
     Raises:
-        ValueError: if ``batch`` isn't ascending.
+        ValueError: if ``batch`` isn't ascending, or has events that aren't among the B.
     """
     if batch.numel() > 1 and bool((batch[1:] < batch[:-1]).any()):
         raise ValueError("batch must be sorted by event; sort the rows, or use ptr")
+    if batch.numel() and (int(batch[0]) < 0 or (num_events is not None and int(batch[-1]) >= num_events)):
+        expected = "0 or more" if num_events is None else f"0 to {num_events - 1}, since there are {num_events}"
+        raise ValueError(f"batch must have events {expected}; got {int(batch[0])} to {int(batch[-1])}")
     if num_events is None:
         num_events = int(batch[-1]) + 1 if batch.numel() else 0
     events = torch.arange(num_events + 1, device=batch.device, dtype=batch.dtype)

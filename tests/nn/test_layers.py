@@ -5,11 +5,11 @@ import torch
 from helpers.batches import ptr_of
 
 from panoptag_pyg import ops
-from panoptag_pyg.nn import ISAB, MAB, MLP, BipartiteAttention, EdgeConv
+from panoptag_pyg.nn import ISAB, MAB, MLP, BipartiteAttention, FusedEdgeConv
 
 LAYERS = [
     (MLP([3, 5, 2], norm=True), "MLP([3, 5, 2], norm=True)"),
-    (EdgeConv(4, 8, 2), "EdgeConv([8, 8, 8])"),
+    (FusedEdgeConv(4, 8, 2), "FusedEdgeConv([8, 8, 8])"),
     (BipartiteAttention(8, 2), "BipartiteAttention(8, num_heads=2)"),
     (MAB(8, 2), "MAB(8, num_heads=2)"),
     (ISAB(8, 2, 3), "ISAB(8, num_heads=2, num_inducing=3)"),
@@ -42,7 +42,7 @@ def test_edge_conv_is_pygs_with_its_own_concatenation(rng):
     """PyG's EdgeConv takes [x_i, x_j − x_i]; swapping the halves of the first weight makes the two equal."""
     from torch_geometric.nn import EdgeConv as PyGEdgeConv
 
-    layer = EdgeConv(4, 6, 2).double()
+    layer = FusedEdgeConv(4, 6, 2).double()
     x = torch.from_numpy(rng.normal(size=(20, 4)))
     ptr = ptr_of((9, 11))
     first, norm, second = (layer.mlp.linears[0], layer.mlp.norms[0], layer.mlp.linears[1])

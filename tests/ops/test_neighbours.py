@@ -85,7 +85,8 @@ def test_the_batched_way_of_gpus_gives_the_same_table(rng, monkeypatch, dtype, l
     expected = ops.neighbour_table(x, 9, ptr, metric, loop)
     monkeypatch.setattr(neighbours_torch, "DEVICE_TILE", tile)
     table = torch.full_like(expected, -1)
-    neighbours_torch._fill_on_device(table, x, 9, ptr.tolist(), metric, loop)
+    bounds = ptr.tolist()
+    neighbours_torch._fill_on_device(table, x, x, bounds, bounds, metric, "first" if loop else "last")
     assert (table == expected).float().mean() > 0.995
     assert (table >= 0).all()
 

@@ -1,0 +1,186 @@
+"""Numba's CPU kernels as backends; Numba itself is imported when the first of them runs."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from panoptag_pyg.ops import (
+    attention,
+    edge_convolution,
+    edge_convolution_torch,
+    neighbours,
+    neighbours_torch,
+    norm_linear,
+)
+from panoptag_pyg.ops.edge_convolution_torch import first_products, grad_of_first_products
+from panoptag_pyg.ops.registry import register_backend
+
+#: ``"auto"`` takes what is registered last, so the operations' own modules must come first.
+_FIRST = (attention, edge_convolution, neighbours)
+#: Rows below which packing the weights costs more than the kernel saves.
+FEW_ROWS = 192
+
+
+@lru_cache(maxsize=1)
+def unusable() -> str | None:
+    """Why Numba's kernels can't be used, or ``None``."""
+    if find_spec("numba") is None:
+        return "the package 'numba' is not installed: pip install 'panoptag-pyg[numba]'"
+    return None
+
+
+def edge_conv(x: Tensor, table: Tensor, parameters: list[Tensor], training: bool) -> tuple[Tensor, Tensor]:
+    """Forward pass of :func:`panoptag_pyg.ops.edge_conv`; what the kernel isn't for runs in plain torch."""
+    if not _is_for_kernel(x, table, parameters):
+        return edge_convolution_torch.forward(x, table, parameters, training)
+    from panoptag_pyg.ops.kernels_numba.edge_convolution import edge_layers
+
+    return edge_layers(*first_products(x, parameters), table, parameters, training)
+
+
+def edge_conv_backward(
+    grad_out: Tensor, x: Tensor, table: Tensor, parameters: list[Tensor], winner: Tensor
+) -> list[Tensor]:
+    """Backward pass of :func:`panoptag_pyg.ops.edge_conv`."""
+    if not _is_for_kernel(x, table, parameters):
+        return edge_convolution_torch.backward(grad_out, x, table, parameters, winner)
+    from panoptag_pyg.ops.kernels_numba.edge_convolution import edge_layers_backward
+
+    grads = [torch.empty_like(parameter) for parameter in parameters[:2]]
+    grad_neighbour, grad_centre, further = edge_layers_backward(
+        grad_out, *first_products(x, parameters), table, parameters, winner
+    )
+    return [grad_of_first_products(grad_neighbour, grad_centre, x, parameters, grads), *grads, *further]
+
+
+def _is_for_kernel(x: Tensor, table: Tensor, parameters: list[Tensor]) -> bool:
+    return x.dtype == torch.float32 and table.numel() > 0 and len(parameters) > 2
+
+
+def _supports_edge_conv(dtype: torch.dtype, widths: tuple[int, ...], **info: Any) -> bool:
+    return dtype == torch.float32 and len(widths) > 1
+
+
+def neighbour_table(x: Tensor, k: int, ptr: Tensor, metric: Any, loop: bool) -> Tensor:
+    """See :func:`panoptag_pyg.ops.neighbour_table`; other metrics than these two run in plain torch."""
+    if metric not in ("euclidean", "wrapped_phi"):
+        return neighbours_torch.neighbour_table(x, k, ptr, metric, loop)
+    from panoptag_pyg.ops.kernels_numba import neighbours
+
+    return neighbours.neighbour_table(x, k, ptr, metric, loop)
+
+
+def ragged_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    q_ptr: Tensor | None,
+    k_ptr: Tensor,
+    max_q: int | None = None,
+    max_k: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Forward pass of :func:`panoptag_pyg.ops.ragged_attention`; half precision is computed in float32."""
+    from panoptag_pyg.ops.kernels_numba import attention
+
+    out, log_sum = attention.forward(_widened(q), _widened(k), _widened(v), q_ptr, k_ptr)
+    return out.to(q.dtype), log_sum
+
+
+def ragged_attention_backward(
+    grad_out: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    log_sum: Tensor,
+    q_ptr: Tensor | None,
+    k_ptr: Tensor,
+    max_q: int | None = None,
+    max_k: int | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Backward pass of :func:`panoptag_pyg.ops.ragged_attention`."""
+    from panoptag_pyg.ops.kernels_numba import attention
+
+    tensors = (_widened(tensor) for tensor in (grad_out, q, k, v, out))
+    grad_q, grad_k, grad_v = attention.backward(*tensors, log_sum, q_ptr, k_ptr)
+    return grad_q.to(q.dtype), grad_k.to(q.dtype), grad_v.to(q.dtype)
+
+
+def _widened(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def _supports_attention(dim: int, **info: Any) -> bool:
+    # A wider head's columns don't fit the registers, and fill the tiles of torch's products.
+    return dim <= 16
+
+
+register_backend(
+    "edge_conv",
+    "numba",
+    edge_conv,
+    backward=edge_conv_backward,
+    unusable=unusable,
+    devices=("cpu",),
+    supports=_supports_edge_conv,
+)
+
+
+def norm_linear_forward(
+    x: Tensor, norm_weight: Tensor, norm_bias: Tensor, weight: Tensor, bias: Tensor, residual: bool, training: bool
+) -> tuple[Tensor, Tensor]:
+    """Forward pass of :func:`panoptag_pyg.ops.norm_linear`; few rows run in plain torch."""
+    tensors = x, norm_weight, norm_bias, weight, bias
+    if x.dtype != torch.float32 or len(x) < FEW_ROWS:
+        return norm_linear.torch_forward(*tensors, residual, training)
+    from panoptag_pyg.ops.kernels_numba.norm_linear import forward
+
+    return forward(*tensors, residual, training)
+
+
+def norm_linear_backward(
+    grad_out: Tensor,
+    x: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    weight: Tensor,
+    active: Tensor,
+    residual: bool,
+) -> tuple[Tensor, ...]:
+    """Backward pass of :func:`panoptag_pyg.ops.norm_linear`."""
+    tensors = grad_out, x, norm_weight, norm_bias, weight, active
+    if x.dtype != torch.float32 or len(x) < FEW_ROWS:
+        return norm_linear.torch_backward(*tensors, residual)
+    from panoptag_pyg.ops.kernels_numba.norm_linear import backward
+
+    return backward(*tensors, residual)
+
+
+def _supports_norm_linear(dtype: torch.dtype, **info: Any) -> bool:
+    return dtype == torch.float32
+
+
+register_backend(
+    "norm_linear",
+    "numba",
+    norm_linear_forward,
+    backward=norm_linear_backward,
+    unusable=unusable,
+    devices=("cpu",),
+    supports=_supports_norm_linear,
+)
+register_backend("neighbour_table", "numba", neighbour_table, unusable=unusable, devices=("cpu",))
+register_backend(
+    "ragged_attention",
+    "numba",
+    ragged_attention,
+    backward=ragged_attention_backward,
+    unusable=unusable,
+    devices=("cpu",),
+    supports=_supports_attention,
+)

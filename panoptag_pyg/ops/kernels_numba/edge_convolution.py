@@ -1,0 +1,488 @@
+r"""EdgeConv on a CPU as one pass per group of points: gather, norm, GELU, products, maximum, all in a core's cache.
+
+With :math:`W_1 = [A, B]`, the first layer :math:`A (x_j - x_i) + B x_i = A x_j + (B - A) x_i` is two products over
+points.
+What remains are products over edges, which run at the processor's full rate while nothing of an edge reaches memory.
+The backward pass computes a group's edges again up to the last product: of that product's gradient one edge per
+point and channel is not zero, so its two products cost a twentieth of dense ones for k = 20.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import torch
+from numba import njit
+from torch import Tensor
+
+from panoptag_pyg.ops.kernels_numba.elementary import FAST, gelu, gelu_slope
+from panoptag_pyg.ops.kernels_numba.parallel import run_blocks
+from panoptag_pyg.ops.kernels_numba.products import (
+    add_combination,
+    add_transposed_product,
+    leading_dimension,
+    packed,
+    padded_columns,
+    padded_rows,
+    product,
+)
+from panoptag_pyg.ops.kernels_numba.tiles import ROWS
+
+NORM_EPS = np.float32(1e-5)
+#: Edges whose activations are held at a time: two buffers of 240 × 256 floats are half of a core's 1 MiB L2.
+EDGES = 240
+#: Points of one block of the forward pass, the unit that threads take.
+POINTS = 96
+#: Most blocks of the backward pass: each sums gradients of all weights for itself.
+BLOCKS = 32
+
+
+class Layers:
+    """The layers after the first, as the kernels want them; all of one width, padded where they differ."""
+
+    def __init__(self, parameters: list[Tensor]) -> None:
+        arrays = [p.detach().numpy() for p in parameters]
+        self.widths = [len(arrays[1]), *[len(bias) for bias in arrays[5::4]]]
+        self.norm_weights, self.norm_biases, self.weights, self.biases = (arrays[i::4] for i in range(2, 6))
+        self.number = len(self.weights)
+        self.width = max(self.widths)
+
+    def padded(self, vectors: list[np.ndarray]) -> np.ndarray:
+        """Vectors of each layer as rows of one array, zeros beyond their width."""
+        out = np.zeros((len(vectors), padded_columns(self.width)), np.float32)
+        for row, vector in zip(out, vectors, strict=True):
+            row[: len(vector)] = vector
+        return out
+
+    def packed(self, transposed: bool) -> np.ndarray:
+        """[layers, panels, width, COLUMNS]: weights of the forward product, or of its gradient."""
+        return np.stack([packed(weight, self.width, self.width, transposed) for weight in self.weights])
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def first_rows(neighbour: Any, centre: Any, table: Any, first: int, last: int, h: Any) -> None:
+    """Pre-activations of the first layer of points first … last − 1, edges of one point side by side."""
+    k, width = table.shape[1], neighbour.shape[1]
+    for point in range(first, last):
+        for slot in range(k):
+            row = h[(point - first) * k + slot]
+            other = neighbour[table[point, slot]]
+            own = centre[point]
+            for c in range(width):
+                row[c] = other[c] + own[c]
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def normalise_activate(h: Any, rows: int, width: int, weight: Any, bias: Any, out: Any) -> None:
+    """GELU(LayerNorm(h)) of the first ``rows`` rows."""
+    scale = np.float32(1.0 / width)
+    for r in range(rows):
+        row, activated = h[r], out[r]
+        total = np.float32(0.0)
+        for c in range(width):
+            total += row[c]
+        mean = total * scale
+        square = np.float32(0.0)
+        for c in range(width):
+            delta = row[c] - mean
+            square += delta * delta
+        deviation = np.float32(1.0) / np.sqrt(square * scale + NORM_EPS)
+        for c in range(width):
+            activated[c] = gelu((row[c] - mean) * deviation * weight[c] + bias[c])
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def normalise_keep(h: Any, rows: int, width: int, weight: Any, bias: Any, deviations: Any, out: Any) -> None:
+    """The same, leaving the normalised rows in ``h`` and 1/σ in ``deviations``."""
+    scale = np.float32(1.0 / width)
+    for r in range(rows):
+        row, activated = h[r], out[r]
+        total = np.float32(0.0)
+        for c in range(width):
+            total += row[c]
+        mean = total * scale
+        square = np.float32(0.0)
+        for c in range(width):
+            delta = row[c] - mean
+            square += delta * delta
+        deviation = np.float32(1.0) / np.sqrt(square * scale + NORM_EPS)
+        deviations[r] = deviation
+        for c in range(width):
+            normed = (row[c] - mean) * deviation
+            row[c] = normed
+            activated[c] = gelu(normed * weight[c] + bias[c])
+
+
+@njit(nogil=True, cache=True, fastmath=FAST)
+def normalise_backward(
+    grad: Any, normed: Any, deviations: Any, rows: int, width: int, weight: Any, bias: Any, grad_w: Any, grad_b: Any
+) -> None:
+    """Gradient through GELU(LayerNorm(·)), in place; adds to those of the norm's weight and bias."""
+    scale = np.float32(1.0 / width)
+    for r in range(rows):
+        row, n = grad[r], normed[r]
+        total = np.float32(0.0)
+        product_total = np.float32(0.0)
+        for c in range(width):
+            g = row[c] * gelu_slope(n[c] * weight[c] + bias[c])
+            grad_b[c] += g
+            grad_w[c] += g * n[c]
+            g *= weight[c]
+            row[c] = g
+            total += g
+            product_total += g * n[c]
+        deviation = deviations[r]
+        mean = total * scale
+        slope = product_total * scale
+        for c in range(width):
+            row[c] = deviation * (row[c] - mean - n[c] * slope)
+
+
+@njit(nogil=True, cache=True)
+def add_bias(h: Any, rows: int, bias: Any) -> None:
+    """Add a row to each row."""
+    for r in range(rows):
+        row = h[r]
+        for c in range(bias.size):
+            row[c] += bias[c]
+
+
+@njit(nogil=True, cache=True)
+def largest(h: Any, points: int, k: int, bias: Any, out: Any) -> None:
+    """Maximum over each point's k rows, plus the bias."""
+    for point in range(points):
+        best = out[point]
+        width = best.size
+        row = h[point * k]
+        for c in range(width):
+            best[c] = row[c]
+        for slot in range(1, k):
+            row = h[point * k + slot]
+            for c in range(width):
+                # NaN stays NaN, as amax keeps it.
+                best[c] = row[c] if not row[c] <= best[c] else best[c]
+        for c in range(width):
+            best[c] += bias[c]
+
+
+@njit(nogil=True, cache=True)
+def largest_slots(h: Any, points: int, k: int, bias: Any, out: Any, winner: Any) -> None:
+    """The same, with the slot of the first of the largest."""
+    for point in range(points):
+        best, slots = out[point], winner[point]
+        width = best.size
+        row = h[point * k]
+        for c in range(width):
+            best[c] = row[c]
+            slots[c] = 0
+        for slot in range(1, k):
+            row = h[point * k + slot]
+            for c in range(width):
+                larger = not row[c] <= best[c]
+                best[c] = row[c] if larger else best[c]
+                slots[c] = np.int16(slot) if larger else slots[c]
+        for c in range(width):
+            best[c] += bias[c]
+
+
+@njit(nogil=True, cache=True)
+def forward_block(
+    block: int,
+    neighbour: Any,
+    centre: Any,
+    table: Any,
+    widths: Any,
+    norm_weights: Any,
+    norm_biases: Any,
+    weights: Any,
+    biases: Any,
+    points: int,
+    chunk: int,
+    ld: int,
+    out: Any,
+    winner: Any,
+) -> None:
+    """Points block · points … of the forward pass."""
+    k = table.shape[1]
+    rows = -(-chunk * k // ROWS) * ROWS
+    h = np.zeros((rows, ld), np.float32)
+    active = np.zeros((rows, ld), np.float32)
+    number = weights.shape[0]
+    end = min((block + 1) * points, table.shape[0])
+    for first in range(block * points, end, chunk):
+        last = min(first + chunk, end)
+        edges = (last - first) * k
+        first_rows(neighbour, centre, table, first, last, h)
+        for layer in range(number):
+            normalise_activate(h, edges, widths[layer], norm_weights[layer], norm_biases[layer], active)
+            product(active, edges, weights[layer], h)
+            if layer + 1 < number:
+                add_bias(h, edges, biases[layer])
+        if winner.shape[0] > 0:
+            largest_slots(h, last - first, k, biases[number - 1], out[first:last], winner[first:last])
+        else:
+            largest(h, last - first, k, biases[number - 1], out[first:last])
+
+
+@njit(nogil=True, cache=True)
+def last_layer_backward(
+    grad_out: Any, winner: Any, k: int, active: Any, weight: Any, columns: int, grad: Any, grad_weight: Any
+) -> None:
+    """Gradients of the last product from the winners alone.
+
+    Args:
+        grad_out: [points, W].
+        winner: [points, W].
+        k: edges of a point.
+        active: input of the product [edges, ld].
+        weight: [W, ld].
+        columns: width of the input, in whole tiles.
+        grad: [edges, ld], written: gradient of the input.
+        grad_weight: [≥ W, ≥ columns], added to.
+    """
+    points, width = grad_out.shape
+    count = np.zeros(k + 1, np.int64)
+    number = np.empty(max(width, points), np.int32)
+    value = np.empty(max(width, points), np.float32)
+    for point in range(points):
+        # Channels sorted by the edge that won them.
+        count[:] = 0
+        for c in range(width):
+            count[winner[point, c] + 1] += 1
+        for slot in range(k):
+            count[slot + 1] += count[slot]
+        for c in range(width):
+            slot = winner[point, c]
+            number[count[slot]] = c
+            value[count[slot]] = grad_out[point, c]
+            count[slot] += 1
+        start = 0
+        for slot in range(k):
+            row = grad[point * k + slot]
+            row[:columns] = np.float32(0.0)
+            if count[slot] > start:
+                add_combination(value[start:], number[start:], count[slot] - start, weight, columns, row)
+            start = count[slot]
+    for c in range(width):
+        for point in range(points):
+            number[point] = point * k + winner[point, c]
+            value[point] = grad_out[point, c]
+        add_combination(value, number, points, active, columns, grad_weight[c])
+
+
+@njit(nogil=True, cache=True)
+def backward_block(
+    block: int,
+    grad_out: Any,
+    winner: Any,
+    neighbour: Any,
+    centre: Any,
+    table: Any,
+    widths: Any,
+    norm_weights: Any,
+    norm_biases: Any,
+    weights: Any,
+    gradient_weights: Any,
+    last_weight: Any,
+    biases: Any,
+    bounds: Any,
+    chunk: int,
+    ld: int,
+    grad_neighbour: Any,
+    starts: Any,
+    lowest: Any,
+    grad_centre: Any,
+    grad_norm_weights: Any,
+    grad_norm_biases: Any,
+    grad_weights: Any,
+    grad_biases: Any,
+) -> None:
+    """Points bounds[block] … bounds[block + 1] − 1 of the backward pass; sums for this block alone."""
+    k, width = table.shape[1], neighbour.shape[1]
+    rows = -(-chunk * k // ROWS) * ROWS
+    number = gradient_weights.shape[0]
+    normed = np.zeros((number, rows, ld), np.float32)
+    active = np.zeros((number, rows, ld), np.float32)
+    deviations = np.empty((number, rows), np.float32)
+    grad = np.zeros((rows, ld), np.float32)
+    grad_input = np.zeros((rows, ld), np.float32)
+    for first in range(bounds[block], bounds[block + 1], chunk):
+        last = min(first + chunk, bounds[block + 1])
+        points = last - first
+        edges = points * k
+        first_rows(neighbour, centre, table, first, last, normed[0])
+        for layer in range(number):
+            normalise_keep(
+                normed[layer],
+                edges,
+                widths[layer],
+                norm_weights[layer],
+                norm_biases[layer],
+                deviations[layer],
+                active[layer],
+            )
+            if layer + 1 < number:
+                product(active[layer], edges, weights[layer], normed[layer + 1])
+                add_bias(normed[layer + 1], edges, biases[layer])
+        final = number - 1
+        columns = grad_weights.shape[3]
+        last_layer_backward(
+            grad_out[first:last],
+            winner[first:last],
+            k,
+            active[final],
+            last_weight,
+            columns,
+            grad,
+            grad_weights[block, final],
+        )
+        for layer in range(final, -1, -1):
+            normalise_backward(
+                grad,
+                normed[layer],
+                deviations[layer],
+                edges,
+                widths[layer],
+                norm_weights[layer],
+                norm_biases[layer],
+                grad_norm_weights[block, layer],
+                grad_norm_biases[block, layer],
+            )
+            if layer > 0:
+                total = grad_biases[block, layer - 1]
+                for r in range(edges):
+                    row = grad[r]
+                    for c in range(total.size):
+                        total[c] += row[c]
+                add_transposed_product(grad, active[layer - 1], edges, grad_weights[block, layer - 1])
+                product(grad, edges, gradient_weights[layer - 1], grad_input)
+                grad, grad_input = grad_input, grad
+        for point in range(points):
+            own = grad_centre[first + point]
+            own[:] = np.float32(0.0)
+            for slot in range(k):
+                row = grad[point * k + slot]
+                target = grad_neighbour[starts[block] + table[first + point, slot] - lowest[block]]
+                for c in range(width):
+                    own[c] += row[c]
+                    target[c] += row[c]
+
+
+def chunk_of(k: int) -> int:
+    """Points whose edges are held at a time."""
+    return max(1, EDGES // k)
+
+
+def edge_layers(
+    neighbour: Tensor, centre: Tensor, table: Tensor, parameters: list[Tensor], training: bool
+) -> tuple[Tensor, Tensor]:
+    """Everything after the first layer's products: (norm, GELU, linear) …, maximum over the neighbours.
+
+    Args:
+        neighbour: A x [P, w].
+        centre: (B − A) x + b [P, w].
+        table: [P, k].
+        parameters: as of the operation, the first layer's included.
+        training: whether to return the winners.
+    """
+    layers = Layers(parameters)
+    num_points, k = table.shape
+    width = layers.widths[-1]
+    out = neighbour.new_empty(num_points, width)
+    winner = torch.empty(num_points if training else 0, width, dtype=torch.int16)
+    chunk = chunk_of(k)
+    points = -(-POINTS // chunk) * chunk
+    run_blocks(
+        forward_block,
+        -(-num_points // points),
+        neighbour.numpy(),
+        centre.numpy(),
+        table.numpy(),
+        np.array(layers.widths),
+        layers.padded(layers.norm_weights),
+        layers.padded(layers.norm_biases),
+        layers.packed(transposed=False),
+        layers.padded(layers.biases),
+        points,
+        chunk,
+        leading_dimension(layers.width),
+        out.numpy(),
+        winner.numpy(),
+    )
+    return out, winner
+
+
+def edge_layers_backward(
+    grad_out: Tensor, neighbour: Tensor, centre: Tensor, table: Tensor, parameters: list[Tensor], winner: Tensor
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Gradients of :func:`edge_layers`: of ``neighbour``, ``centre`` and each parameter after the first layer's.
+
+    Args:
+        grad_out: [P, W].
+        neighbour: as in the forward pass, and so on.
+        winner: [P, W].
+    """
+    layers = Layers(parameters)
+    num_points, k = table.shape
+    chunk = chunk_of(k)
+    blocks = min(BLOCKS, max(1, num_points // POINTS))
+    bounds = np.linspace(0, num_points, blocks + 1).astype(np.int64)
+    index = table.numpy()
+    lowest = np.array([index[a:b].min() for a, b in itertools.pairwise(bounds)])
+    highest = np.array([index[a:b].max() for a, b in itertools.pairwise(bounds)])
+    # Each block adds to rows of its own; the neighbours of a block's points lie in few events.
+    starts = np.concatenate([[0], np.cumsum(highest - lowest + 1)])
+    width = neighbour.size(1)
+    own_rows = torch.zeros(int(starts[-1]), width)
+    grad_centre = torch.empty_like(centre)
+    columns = padded_columns(layers.width)
+    norm_weights, norm_biases = layers.padded(layers.norm_weights), layers.padded(layers.norm_biases)
+    grad_norm_weights, grad_norm_biases, grad_biases = (
+        np.zeros((blocks, layers.number, columns), np.float32) for _ in range(3)
+    )
+    grad_weights = np.zeros((blocks, layers.number, padded_rows(columns), columns), np.float32)
+    last_weight = np.zeros((layers.widths[-1], columns), np.float32)
+    last_weight[:, : layers.weights[-1].shape[1]] = layers.weights[-1]
+    run_blocks(
+        backward_block,
+        blocks,
+        grad_out.contiguous().numpy(),
+        winner.numpy(),
+        neighbour.numpy(),
+        centre.numpy(),
+        index,
+        np.array(layers.widths),
+        norm_weights,
+        norm_biases,
+        layers.packed(transposed=False),
+        layers.packed(transposed=True),
+        last_weight,
+        layers.padded(layers.biases),
+        bounds,
+        chunk,
+        leading_dimension(layers.width),
+        own_rows.numpy(),
+        starts,
+        lowest,
+        grad_centre.numpy(),
+        grad_norm_weights,
+        grad_norm_biases,
+        grad_weights,
+        grad_biases,
+    )
+    grad_neighbour = torch.zeros_like(neighbour)
+    for block in range(blocks):
+        grad_neighbour[lowest[block] : highest[block] + 1] += own_rows[starts[block] : starts[block + 1]]
+    grads = []
+    for layer in range(layers.number):
+        inputs, outputs = layers.widths[layer], layers.widths[layer + 1]
+        grads.append(torch.from_numpy(grad_norm_weights[:, layer, :inputs].sum(0)))
+        grads.append(torch.from_numpy(grad_norm_biases[:, layer, :inputs].sum(0)))
+        grads.append(torch.from_numpy(grad_weights[:, layer, :outputs, :inputs].sum(0)))
+        if layer + 1 < layers.number:
+            grads.append(torch.from_numpy(grad_biases[:, layer, :outputs].sum(0)))
+        else:
+            grads.append(grad_out.sum(0))
+    return grad_neighbour, grad_centre, grads
