@@ -53,7 +53,7 @@ def forward(
     if q.numel() == 0 or k.numel() == 0:
         return torch.zeros_like(q), q.new_full(q.shape[:2], -math.inf, dtype=torch.float32)
     bounds = q_ptr.int(), k_ptr.int(), max_q, max_k
-    out, log_sum = _flash_forward(*(_padded(x) for x in (q, k, v)), *bounds, 1 / math.sqrt(dim))
+    out, log_sum = _flash_forward(_padded(q), _padded(k), _padded(v), *bounds, 1 / math.sqrt(dim))
     alone = _without(q_ptr, k_ptr, len(q))
     return (
         out[..., :dim].masked_fill(alone[:, None, None], 0).contiguous(),
@@ -81,7 +81,11 @@ def backward(
         return grad_out.new_zeros(shape), torch.zeros_like(k), torch.zeros_like(v)
     alone = _without(q_ptr, k_ptr, len(q))
     grads = _flash_backward(
-        *(_padded(x) for x in (grad_out, q, k, v, out)),
+        _padded(grad_out),
+        _padded(q),
+        _padded(k),
+        _padded(v),
+        _padded(out),
         log_sum.masked_fill(alone[:, None], 0).t().contiguous(),
         q_ptr.int(),
         k_ptr.int(),

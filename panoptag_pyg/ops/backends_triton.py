@@ -1,7 +1,7 @@
 """Triton's CUDA kernels as backends; Triton itself is imported when the first of them is looked for.
 
 ``"auto"`` takes them for CUDA tensors of the sizes and dtypes that they are made for. Under ``TRITON_INTERPRET=1``,
-which must be set before Triton is first imported, they also run on CPU tensors, slowly, where they are asked for by name.
+which must be set before Triton is first imported, they also run on CPU tensors: slowly, and asked for by name only.
 """
 
 from __future__ import annotations

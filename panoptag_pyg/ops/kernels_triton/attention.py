@@ -7,9 +7,9 @@ row holds its own head's columns and zeros elsewhere, so scores, outputs and gra
     rows (head, query) × columns (head, dimension): q₂ k₂ᵀ, p v₂, pᵀ dy₂, dsᵀ q₂
 
 Where one side of an event fits in a tile (an ISAB's inducing points, an event's jets) it stays in registers: the
-softmax of set → inducing needs one pass, and the backward pass goes over the other side once and writes all three gradients.
-Otherwise there are two passes, one for each side. Each gradient has one writer, shared queries' are summed over events
-afterwards: no atomics, the same bits on every run.
+softmax of set → inducing needs one pass, and the backward pass goes over the other side once and writes all three
+gradients. Otherwise there are two passes, one for each side. Each gradient has one writer, shared queries' are summed
+over events afterwards: no atomics, the same bits on every run.
 
 Cost per pair of query and key and head: 4 d multiplications and additions (10 d backward) on the tensor cores, which is
 little, and one exponential and about ten instructions (20 backward), which is the floor: 48 inducing points × 65,000
@@ -17,6 +17,7 @@ points × 32 heads are 10⁸ pairs, some 40 µs on an H100; keys and values of t
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -99,7 +100,7 @@ def _longest(ptr: Tensor | None, known: int | None) -> int:
     return known if known is not None or ptr is None else int(ptr.diff().max())  # type: ignore[return-value]
 
 
-def _shape(q: Tensor, max_q: int | None, max_k: int | None) -> dict[str, int | str]:
+def _shape(q: Tensor, max_q: int | None, max_k: int | None) -> dict[str, Any]:
     """Extents of the tiles, heads that fill 16 columns, warps."""
     heads, dim = q.shape[1:]
     together = 1 << (max(16 // dim, 1).bit_length() - 1)
@@ -118,7 +119,7 @@ def _shape(q: Tensor, max_q: int | None, max_k: int | None) -> dict[str, int | s
     }
 
 
-def _grid(side: Tensor, ptr: Tensor | None, num_events: int, shape: dict, block: str) -> tuple[int, int]:
+def _grid(side: Tensor, ptr: Tensor | None, num_events: int, shape: dict[str, Any], block: str) -> tuple[int, int]:
     groups = -(-shape["HEADS"] // shape["TOGETHER"])
     tiles = num_events * -(-len(side) // shape[block]) if ptr is None else num_tiles(len(side), ptr, shape[block])
     return groups, tiles

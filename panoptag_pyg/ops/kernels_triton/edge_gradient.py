@@ -26,7 +26,7 @@ from panoptag_pyg.ops.kernels_triton.language import dot_precision, jit, power_o
 SCRATCH = 4 << 30
 #: Rows of the norms' and biases' partial sums: two for each multiprocessor of an H100.
 PROGRAMS = 264
-#: Parts of the sum over edges in the last weight's gradient.
+#: Most parts of the sum over edges in the last weight's gradient.
 PARTS = 132
 
 
@@ -95,8 +95,9 @@ def _edge_gradients(
         )  # fmt: skip
         sums += partial.sum(0)
         strip = min(128, power_of_two(w3, 16))
-        parts = neighbour.new_empty(PARTS, w3, w2, dtype=torch.float32)
-        _last_weight[(-(-w3 // strip), PARTS)](
+        share = min(PARTS, -(-(stop - first) * k // 256))
+        parts = neighbour.new_empty(share, w3, w2, dtype=torch.float32)
+        _last_weight[(-(-w3 // strip), share)](
             grad_out, winner, active2, parts, first * k, stop * k,
             K=k, W2=w2, W2_PADDED=shape["W2_PADDED"], W3=w3, PRECISION=shape["PRECISION"],
             BLOCK_W=strip, BLOCK_E=64 if dtype.itemsize == 2 else 32, num_warps=8, num_stages=2,
