@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from helpers.triton_device import needs_triton
+
+from benchmarks import gpu
+from benchmarks.gpu_inputs import make_plan
 
 
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "benchmarks.gpu", "--smoke", "--events", "2", "--sizes", "5", *arguments]
-    return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, **environment}
-    )
-
-
-def test_everything_runs(tmp_path: Path) -> None:
-    pytest.importorskip("triton")
-    done = run("-o", str(tmp_path / "gpu.json"), TRITON_INTERPRET="1")
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    result = json.loads(done.stdout.splitlines()[-1])
+@needs_triton
+def test_everything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    smoke = ["gpu", "--smoke", "--events", "2", "--sizes", "5", "--wheels", "-o", str(tmp_path / "gpu.json")]
+    monkeypatch.setattr(sys, "argv", smoke)
+    with pytest.raises(SystemExit) as stop:
+        gpu.main()
+    output = capsys.readouterr().out
+    assert stop.value.code == 0, output
+    result = json.loads(output.splitlines()[-1])
     assert result == json.loads((tmp_path / "gpu.json").read_text())
     assert not result["left_out"]
     checked = {row["backend"] for row in result["rows"] if row["status"] == "passed"}
@@ -33,10 +32,17 @@ def test_everything_runs(tmp_path: Path) -> None:
     assert {("model", "triton"), ("edge-conv", "triton"), ("attention", "triton"), ("kNN", "triton")} <= timed
 
 
-def test_no_part_is_begun_after_the_deadline() -> None:
-    done = run("--minutes", "0")
-    assert done.returncode == 0, done.stderr[-2000:]
-    result = json.loads(done.stdout.splitlines()[-1])
+def test_no_part_is_begun_after_the_deadline(capsys: pytest.CaptureFixture[str]) -> None:
+    result = gpu.run(make_plan(True, 2, (5,)), deadline=0.0)
     assert result["rows"] == []
     assert "model forward 5 float32" in result["left_out"]
-    assert "left out for lack of time" in done.stdout
+    gpu.print_tables(result)
+    assert "left out for lack of time" in capsys.readouterr().out
+
+
+def test_what_fails_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> list:
+        raise ZeroDivisionError("no luck")
+
+    (row,) = gpu.attempt(broken)
+    assert row["status"] == "failed: ZeroDivisionError: no luck"
