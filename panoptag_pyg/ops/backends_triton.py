@@ -7,7 +7,6 @@ which must be set before Triton is first imported, they also run on CPU tensors:
 from __future__ import annotations
 
 import os
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -24,7 +23,6 @@ from panoptag_pyg.ops.registry import register_backend
 _EARLIER = (_attention, _attention_varlen, _edge_convolution, _neighbours)
 
 
-@lru_cache(maxsize=1)
 def unusable() -> str | None:
     """Why Triton's kernels can't be used, or ``None``."""
     if not torch.cuda.is_available() and not _interpreter_wanted():

@@ -19,6 +19,7 @@ from benchmarks.gpu_inputs import make_plan
 def test_everything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     smoke = ["gpu", "--smoke", "--events", "2", "--sizes", "5", "--wheels", "-o", str(tmp_path / "gpu.json")]
     monkeypatch.setattr(sys, "argv", smoke)
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
     with pytest.raises(SystemExit) as stop:
         gpu.main()
     output = capsys.readouterr().out

@@ -56,13 +56,13 @@ def test_the_choice_on_cuda(monkeypatch: pytest.MonkeyPatch, op: str, changes: d
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_gpu_and_interpreter_there_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    assert "needs a CUDA device" in str(backends_triton.unusable.__wrapped__())
+    assert "needs a CUDA device" in str(backends_triton.unusable())
 
 
 def test_without_triton_there_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     monkeypatch.setattr(language, "triton", None)
-    assert "Triton isn't installed" in str(backends_triton.unusable.__wrapped__())
+    assert "Triton isn't installed" in str(backends_triton.unusable())
 
 
 def test_cpu_tensors_are_refused_on_a_gpu_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,31 +9,26 @@ from torch import Tensor
 try:
     import triton
     import triton.language as tl
+    from triton.runtime.interpreter import InterpretedFunction
 
-    jit: Any = triton.jit
+    #: Whether Triton was first imported under ``TRITON_INTERPRET=1``: kernels then run on the CPU, step by step.
+    INTERPRETED = not isinstance(tl.sum, triton.JITFunction)
+    jit: Any = InterpretedFunction if INTERPRETED else triton.jit
 except ImportError:
     triton = None
     tl = SimpleNamespace(constexpr=lambda value: value)
+    INTERPRETED = False
 
     def jit(function: Any) -> Any:
         """Leave the kernel as it is; ``unusable`` says why nobody will call it."""
         return function
 
 
-def interpreting() -> bool:
-    """Whether kernels run in Triton's interpreter, on CPU tensors: ``TRITON_INTERPRET=1`` at start."""
-    return triton is not None and not isinstance(jit(_probe), triton.JITFunction)
-
-
-def _probe() -> None:
-    """Decorated to see what a decorator makes of it."""
-
-
 def unusable() -> str | None:
     """Why Triton kernels can't run here, or ``None`` where they can."""
     if triton is None:
         return "Triton isn't installed: it comes with PyTorch's CUDA builds, or pip install triton"
-    if interpreting():
+    if INTERPRETED:
         return None
     if not torch.cuda.is_available():
         return "it needs a CUDA device (or TRITON_INTERPRET=1, which runs the kernels on the CPU, for tests)"

@@ -97,7 +97,8 @@ def _centre(x, centred, norm, ptr, D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK
     for first in range(start, stop, BLOCK):
         row = first + tl.arange(0, BLOCK)
         real = (row < stop)[:, None] & (column < D)[None, :]
-        total += tl.sum(tl.load(x + row[:, None] * D + column[None, :], real, 0.0), 0)
+        point = tl.load(x + row[:, None] * D + column[None, :], real, 0.0)
+        total += tl.sum(tl.where(tl.abs(point) < FAR, point, 0.0), 0)  # one NaN must not spoil the others
     mean = total / tl.maximum(stop - start, 1).to(tl.float32)
     for first in range(start, stop, BLOCK):
         row = first + tl.arange(0, BLOCK)
