@@ -101,14 +101,18 @@ def _supports_neighbour_table(dtype: torch.dtype, k: int, dim: int, **info: Any)
 
 
 def _supports_edge_conv(dtype: torch.dtype, widths: tuple[int, ...], **info: Any) -> bool:
-    from panoptag_pyg.ops.kernels_triton import edge_convolution
+    from panoptag_pyg.ops.kernels_triton import edge_convolution, language
 
+    if not language.roomy() and max(widths) > (128 if dtype.itemsize == 2 else 64):
+        return False
     return edge_convolution.supports(widths, dtype)
 
 
 def _supports_attention(dtype: torch.dtype, dim: int, **info: Any) -> bool:
-    from panoptag_pyg.ops.kernels_triton import attention
+    from panoptag_pyg.ops.kernels_triton import attention, language
 
+    if not language.roomy() and (dtype.itemsize > 2 or dim > 32):
+        return False
     return attention.supports(dim, dtype)
 
 

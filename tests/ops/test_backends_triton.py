@@ -50,6 +50,22 @@ def usable_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_the_choice_on_cuda(monkeypatch: pytest.MonkeyPatch, op: str, changes: dict, chosen: str) -> None:
     usable_everywhere(monkeypatch)
+    monkeypatch.setattr(language, "roomy", lambda: True)
+    assert choose(op, "auto", "cuda", **{**OPERATIONS[op], **changes}) == chosen
+
+
+@pytest.mark.parametrize(
+    ("op", "changes", "chosen"),
+    [
+        ("edge_conv", {}, "torch"),
+        ("edge_conv", {"widths": (128, 128)}, "triton"),
+        ("ragged_attention", {}, "padded"),
+        ("ragged_attention", {"dtype": torch.bfloat16}, "triton"),
+    ],
+)
+def test_the_choice_on_a_smaller_gpu(monkeypatch: pytest.MonkeyPatch, op: str, changes: dict, chosen: str) -> None:
+    usable_everywhere(monkeypatch)
+    monkeypatch.setattr(language, "roomy", lambda: False)
     assert choose(op, "auto", "cuda", **{**OPERATIONS[op], **changes}) == chosen
 
 

@@ -121,8 +121,8 @@ def _edge_gradients(
 def _sum_of_edges(grad: Tensor, table: Tensor, first: int, stop: int, neighbour: Tensor, centre: Tensor) -> None:
     """Add the edges of points first … stop − 1 to their neighbours, and set their own sums."""
     (num_points, width), k = neighbour.shape, table.size(1)
-    target, order = table[first:stop].flatten().sort(stable=True)
-    points = torch.arange(num_points + 1, device=table.device)
+    target, order = table[first:stop].flatten().int().sort(stable=True)
+    points = torch.arange(num_points + 1, device=table.device, dtype=torch.int32)
     incoming = torch.searchsorted(target, points)
     _sum_edges[(num_points,)](
         grad, order, incoming, neighbour, centre, first, stop,

@@ -37,6 +37,11 @@ def unusable() -> str | None:
     return None
 
 
+def roomy() -> bool:
+    """Whether a program gets as much on-chip memory as on an H100 (227 KiB); other GPUs have 99 to 163."""
+    return INTERPRETED or torch.cuda.get_device_properties().shared_memory_per_block_optin >= 227 << 10
+
+
 def power_of_two(number: int, least: int = 1) -> int:
     """The next power of two, at least ``least``: extents of Triton's tensors are such."""
     return max(least, 1 << max(number - 1, 0).bit_length())
