@@ -42,13 +42,16 @@ def main() -> None:
 
     plan = make_plan(options.smoke, options.events, tuple(options.sizes))
     print(f"{plan.where}; wheels: {', '.join(unpacked) or 'none'}", flush=True)
-    result = run(plan, begin + 60 * options.minutes)
-    result |= {"benchmark": "gpu", "wheels": unpacked, "seconds": round(time.monotonic() - begin, 1)}
-    print_tables(result)
     path = options.output or (Path(os.environ["OUT"]) / "gpu.json" if os.environ.get("OUT") else None)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(result, indent=1) + "\n")
+
+    def save(result: dict[str, Any]) -> None:
+        result |= {"benchmark": "gpu", "wheels": unpacked, "seconds": round(time.monotonic() - begin, 1)}
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(result, indent=1) + "\n")
+
+    result = run(plan, begin + 60 * options.minutes, save)
+    print_tables(result)
     print(json.dumps(result))
     sys.exit(1 if any(row["status"].startswith("failed") for row in result["rows"]) else 0)
 
@@ -89,12 +92,13 @@ def _have(wheel: Path) -> bool:
     return find_spec(wheel.name.partition("-")[0].replace("-", "_")) is not None
 
 
-def run(plan: Plan, deadline: float) -> dict[str, Any]:
+def run(plan: Plan, deadline: float, save: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """All parts, as time allows.
 
     Args:
         plan: of the run.
         deadline: in seconds of :func:`time.monotonic`; no part is begun after it.
+        save: called with what there is after each part: a run that is stopped from outside leaves that.
     """
     from .gpu_cases import parts_of
 
@@ -109,7 +113,10 @@ def run(plan: Plan, deadline: float) -> dict[str, Any]:
         rows += [{"part": name, **row} for row in found]
         for row in found:
             print(f"[{time.monotonic() - start:5.1f} s] {name}: {one_line(row)}", flush=True)
-    return {"rows": rows, "left_out": left_out, **plan.describe()}
+        save({"rows": rows, "left_out": left_out, **plan.describe()})
+    result = {"rows": rows, "left_out": left_out, **plan.describe()}
+    save(result)
+    return result
 
 
 def attempt(part: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:

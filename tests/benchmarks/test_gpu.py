@@ -34,7 +34,9 @@ def test_everything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 
 
 def test_no_part_is_begun_after_the_deadline(capsys: pytest.CaptureFixture[str]) -> None:
-    result = gpu.run(make_plan(True, 2, (5,)), deadline=0.0)
+    saved: list[dict] = []
+    result = gpu.run(make_plan(True, 2, (5,)), 0.0, saved.append)
+    assert saved == [result]
     assert result["rows"] == []
     assert "model forward 5 float32" in result["left_out"]
     gpu.print_tables(result)
