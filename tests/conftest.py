@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+if find_spec("triton") and not any(Path("/dev").glob("nvidia[0-9]*")):
+    # Without a GPU Triton's kernels are tested in its interpreter, which must be asked for before Triton is first
+    # imported. The backends look again when they are called, so other tests don't meet them.
+    os.environ["TRITON_INTERPRET"] = "1"
+    import triton.language  # noqa: F401
+
+    del os.environ["TRITON_INTERPRET"]
 
 sys.path.insert(0, str(Path(__file__).parent))  # the folder `helpers`
 
@@ -14,8 +24,6 @@ sys.path.insert(0, str(Path(__file__).parent))  # the folder `helpers`
 @pytest.fixture
 def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     """Fresh random input: another seed each run, printed when a test fails; PANOPTAG_TEST_SEED=N repeats it."""
-    import os
-
     seed = int(os.environ.get("PANOPTAG_TEST_SEED", np.random.SeedSequence().entropy % 2**32))
     print(f"PANOPTAG_TEST_SEED={seed}")
     return np.random.default_rng(seed)

@@ -4,8 +4,9 @@ Every operation has one plain reference and interchangeable backends; ``backend=
 :func:`available` says which exist and why one can't be used.
 """
 
-from panoptag_pyg.ops import backends_numba as _numba  # registers it, as the next does torch-scatter
+from panoptag_pyg.ops import backends_numba as _numba  # registers it, as the next do torch-scatter and others
 from panoptag_pyg.ops import backends_optional as _optional
+from panoptag_pyg.ops import backends_triton as _triton
 from panoptag_pyg.ops.attention import Attention, attention_weights, ragged_attention
 from panoptag_pyg.ops.edge_convolution import edge_conv
 from panoptag_pyg.ops.graphs import knn, knn_graph, radius, radius_graph
@@ -16,7 +17,7 @@ from panoptag_pyg.ops.ragged import batch_from_ptr, complete_edges, ptr_from_bat
 from panoptag_pyg.ops.registry import available, operations, register_backend, use_backend
 from panoptag_pyg.ops.segment import segment_reduce, segment_softmax, segment_sum
 
-del _numba, _optional
+del _numba, _optional, _triton
 
 __all__ = [
     "Attention",

@@ -1,0 +1,1 @@
+"""Rows of ``panoptag bench models``: whole taggers."""

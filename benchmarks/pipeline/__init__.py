@@ -1,0 +1,1 @@
+"""Rows of ``panoptag bench loader`` and ``panoptag bench pipeline``: from files to batches, from PYTHIA to files."""
