@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from panoptag_pyg.errors import ConfigError
+from panoptag_pyg.ops import self_check
 from panoptag_pyg.ops.ragged import batch_from_ptr
 from panoptag_pyg.ops.registry import register_backend
 
@@ -34,7 +35,7 @@ def unusable() -> str | None:
     return None
 
 
-def supports(dtype: torch.dtype, dim: int, **info: Any) -> bool:
+def supports(dtype: torch.dtype, dim: int) -> bool:
     """Half precision, heads up to 256."""
     return dtype in (torch.float16, torch.bfloat16) and dim <= MAX_DIM
 
@@ -166,6 +167,12 @@ def _deterministic() -> Iterator[None]:
         torch.use_deterministic_algorithms(before, warn_only=warn)
 
 
+def _supports(dtype: torch.dtype, num_heads: int, dim: int, shared: bool, **info: Any) -> bool:
+    if not supports(dtype, dim):
+        return False
+    return self_check.passes("ragged_attention", "varlen", "cuda", dtype, num_heads, dim, shared)
+
+
 register_backend(
     "ragged_attention",
     "varlen",
@@ -173,5 +180,5 @@ register_backend(
     backward=backward,
     unusable=unusable,
     devices=("cuda",),
-    supports=supports,
+    supports=_supports,
 )

@@ -1,6 +1,7 @@
 """Triton's CUDA kernels as backends; Triton itself is imported when the first of them is looked for.
 
-``"auto"`` takes them for CUDA tensors of the sizes and dtypes that they are made for. Under ``TRITON_INTERPRET=1``,
+``"auto"`` takes them for CUDA tensors of the sizes and dtypes that they are made for, once they have passed
+:mod:`panoptag_pyg.ops.self_check` on that GPU. Under ``TRITON_INTERPRET=1``,
 which must be set before Triton is first imported, they also run on CPU tensors: slowly, and asked for by name only.
 """
 
@@ -17,6 +18,7 @@ from panoptag_pyg.ops import attention as _attention
 from panoptag_pyg.ops import attention_varlen as _attention_varlen
 from panoptag_pyg.ops import edge_convolution as _edge_convolution
 from panoptag_pyg.ops import neighbours as _neighbours
+from panoptag_pyg.ops import self_check
 from panoptag_pyg.ops.registry import register_backend
 
 #: Imported for their backends, which must be registered before: the last registered is "auto"'s first choice.
@@ -94,26 +96,32 @@ def _check_device(x: Tensor) -> None:
         raise ConfigError(f"backend 'triton' takes CUDA tensors, got one on '{x.device}'")
 
 
-def _supports_neighbour_table(dtype: torch.dtype, k: int, dim: int, **info: Any) -> bool:
+def _supports_neighbour_table(dtype: torch.dtype, k: int, dim: int, metric: str, **info: Any) -> bool:
     from panoptag_pyg.ops.kernels_triton import neighbours
 
-    return neighbours.supports(k, dim, dtype)
+    if not neighbours.supports(k, dim, dtype):
+        return False
+    return self_check.passes("neighbour_table", "triton", "cuda", dtype, k, dim, metric)
 
 
-def _supports_edge_conv(dtype: torch.dtype, widths: tuple[int, ...], **info: Any) -> bool:
+def _supports_edge_conv(dtype: torch.dtype, k: int, dim: int, widths: tuple[int, ...], **info: Any) -> bool:
     from panoptag_pyg.ops.kernels_triton import edge_convolution, language
 
     if not language.roomy() and max(widths) > (128 if dtype.itemsize == 2 else 64):
         return False
-    return edge_convolution.supports(widths, dtype)
+    if not edge_convolution.supports(widths, dtype):
+        return False
+    return self_check.passes("edge_conv", "triton", "cuda", dtype, k, dim, widths)
 
 
-def _supports_attention(dtype: torch.dtype, dim: int, **info: Any) -> bool:
+def _supports_attention(dtype: torch.dtype, num_heads: int, dim: int, shared: bool, **info: Any) -> bool:
     from panoptag_pyg.ops.kernels_triton import attention, language
 
     if not language.roomy() and (dtype.itemsize > 2 or dim > 32):
         return False
-    return attention.supports(dim, dtype)
+    if not attention.supports(dim, dtype):
+        return False
+    return self_check.passes("ragged_attention", "triton", "cuda", dtype, num_heads, dim, shared)
 
 
 register_backend(
