@@ -40,8 +40,8 @@ def passes(op: str, name: str, device: str, dtype: torch.dtype, *sizes: object) 
         complaint = f"{type(error).__name__}: {error}".splitlines()[0]
     if complaint is not None:
         warnings.warn(
-            f"backend '{name}' of '{op}' doesn't pass its check on '{device}' for {dtype}, sizes {sizes}, and is passed "
-            f"over: {complaint}",
+            f"backend '{name}' of '{op}' doesn't pass its check on '{device}' for {dtype}, sizes {sizes}, and is "
+            f"passed over: {complaint}",
             stacklevel=2,
         )
     return complaint is None
