@@ -64,7 +64,7 @@ def segment_work(num_rows: int, width: int, num_results: int, dtype: torch.dtype
 
 
 def model_work(model: PanopTag, batch: HeteroData, dtype: torch.dtype = torch.float32) -> Work:
-    """A forward pass of PanopTag with the default backbone: FLOPs as :func:`forward_flops`; weights and batch are read."""
+    """A forward pass of PanopTag: FLOPs as :func:`forward_flops`, which see; weights and batch are read."""
     held = sum(p.numel() * p.element_size() for p in model.parameters())
     held += sum(batch[name].x.numel() * 4 for name in ("pfo", "jet"))
     return Work(forward_flops(model, batch), held, _name(dtype))

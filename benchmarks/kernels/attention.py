@@ -100,9 +100,11 @@ def attention(
     def ours(backend: str) -> Callable[[Inputs], Tensor]:
         return lambda i: ops.ragged_attention(i.q, i.k, i.v, i.q_ptr, i.k_ptr, i.max_q, i.max_k, backend=backend)
 
+    heads, width = data.q.shape[1:]
+    info = {"dtype": data.q.dtype, "training": training, "num_heads": heads, "dim": width, "shared": shared}
     own = [
         Contestant(label, step(ready, ours(backend), grad_out), lambda call=ours(backend): check(call))  # type: ignore[misc]
-        for backend, label in backends("ragged_attention", settings.device, dim=data.q.size(-1))
+        for backend, label in backends("ragged_attention", settings.device, ("padded",), **info)
     ]
     padded = with_gradients(pad_inputs(data))
     padded_grad = torch.randn(
@@ -122,7 +124,7 @@ def attention(
     work = attention_work(q_lengths, k_lengths, data.q[0].numel(), data.q.dtype, shared)
     told, target = ROLES[role]
     wanted = {"padded SDPA": target} if size == "paper" and not training and settings.dtype == torch.float32 else {}
-    what = f"attention, {told}, {data.q.size(1)} heads of {data.q.size(2)}, {words}, {step_words(training)}"
+    what = f"attention, {told}, {heads} heads of {width}, {words}, {step_words(training)}"
     return compare(settings, name, what, own, [peer], work.times(TRAINING) if training else work, wanted, size=size)
 
 

@@ -93,12 +93,14 @@ def edge_conv(settings: Settings, size: str, max_pfos: int | None, name: str, wo
 
         return Contestant(label, run, lambda: check(function, parameters, swapped))
 
+    widths = [dim] * (num_layers + 1)
+    info = {"dtype": x.dtype, "training": training, "k": k, "dim": dim, "widths": tuple(widths[1:])}
     own = [
         contestant(label, ours(backend), layer.flat())
-        for backend, label in backends("edge_conv", settings.device, k=k, dim=dim)
+        for backend, label in backends("edge_conv", settings.device, **info)
     ]
     theirs = contestant("PyG EdgeConv", peer, pyg.parameters_like_ours(), swapped=True)
-    work = edge_conv_work(len(x), k, [dim] * (num_layers + 1), x.dtype)
+    work = edge_conv_work(len(x), k, widths, x.dtype)
     target = {"PyG EdgeConv": 2.0 if training else 3.0} if size == "paper" and settings.dtype == torch.float32 else {}
     what = f"edge_conv, {num_layers}-layer MLP, d = {dim}, k = {k}, {words}, {step_words(training)}"
     return compare(
