@@ -44,7 +44,7 @@ def knn_work(lengths: Tensor, dim: int, k: int, dtype: torch.dtype = torch.float
 def edge_conv_work(num_points: int, k: int, widths: Sequence[int], dtype: torch.dtype = torch.float32) -> Work:
     """EdgeConv with its first layer factored over points: ``widths`` are D, then each layer's output."""
     flops = 2 * num_points * 2 * widths[0] * widths[1]
-    flops += sum(2 * num_points * k * a * b for a, b in itertools.pairwise(widths))
+    flops += sum(2 * num_points * k * a * b for a, b in itertools.pairwise(widths[1:]))
     return Work(flops, num_points * ((widths[0] + widths[-1]) * dtype.itemsize + 8 * k), _name(dtype))
 
 
