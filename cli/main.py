@@ -32,6 +32,7 @@ VERBS = (
     Verb("predict", "Write a trained tagger's scores for every jet."),
     Verb("display", "Draw one event and what its jets attend to."),
     Verb("bench", "Measure speed and memory beside peers and beside the machine's limits."),
+    Verb("backends", "Say which kernels run here, and why the others don't."),
 )
 
 

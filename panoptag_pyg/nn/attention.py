@@ -58,6 +58,7 @@ class BipartiteAttention(MessagePassing):
         max_lengths: tuple[int | None, int | None] = (None, None),
         return_attention: bool = False,
         positions: tuple[Tensor, Tensor] | None = None,
+        norms: tuple[nn.LayerNorm, nn.LayerNorm] | None = None,
     ) -> Tensor | tuple[Tensor, Attention]:
         """Attend; ``target_ptr=None`` with a ``source_ptr`` means that all events share the targets.
 
@@ -70,13 +71,14 @@ class BipartiteAttention(MessagePassing):
             max_lengths: most targets and sources in one event, where known.
             return_attention: also return the weights. Default ``False``.
             positions: (η, φ) of targets [J, 2] and sources [P, 2], for attention that depends on them.
+            norms: layer normalisations of targets and sources before their projections. Default: none.
 
         Raises:
             ValueError: without edges and without the ``ptr`` that would say which pairs to attend along.
         """
         if edge_index is None and source_ptr is None:
             raise ValueError("attention needs either edge_index, or target_ptr and source_ptr")
-        q, k, v = self.project(target, source, positions)
+        q, k, v = self.project(target, source, positions, norms)
         if edge_index is None and not return_attention:
             y = ops.ragged_attention(q, k, v, target_ptr, source_ptr, *max_lengths, backend=self.backend)
             return self._joined_heads(y)
@@ -89,7 +91,11 @@ class BipartiteAttention(MessagePassing):
         return (y, Attention(edge_index, weight)) if return_attention else y
 
     def project(
-        self, target: Tensor, source: Tensor, positions: tuple[Tensor, Tensor] | None = None
+        self,
+        target: Tensor,
+        source: Tensor,
+        positions: tuple[Tensor, Tensor] | None = None,
+        norms: tuple[nn.LayerNorm, nn.LayerNorm] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries [J, H, e], keys and values [P, H, e]; the first d / H columns of a value are what it says.
 
@@ -99,10 +105,18 @@ class BipartiteAttention(MessagePassing):
             target: those that ask [J, dim].
             source: those that answer [P, dim].
             positions: (η, φ) of targets [J, 2] and sources [P, 2]; not used here.
+            norms: layer normalisations of targets and sources. Default: none.
         """
-        shape = (-1, self.num_heads, self.dim // self.num_heads)
-        k, v = _linear_pair(self.k, self.v, source)
-        return self.q(target).view(shape), k.view(shape), v.view(shape)
+        # Keys and values as one product, which reads the sources once.
+        weight, bias = torch.cat([self.k.weight, self.v.weight]), torch.cat([self.k.bias, self.v.bias])
+        if norms is None:
+            q, both = self.q(target), F.linear(source, weight, bias)
+        else:
+            target_norm, source_norm = norms
+            q = ops.norm_linear(target, (target_norm.weight, target_norm.bias), (self.q.weight, self.q.bias))
+            both = ops.norm_linear(source, (source_norm.weight, source_norm.bias), (weight, bias))
+        k, v = both.view(-1, 2, self.num_heads, self.dim // self.num_heads).unbind(1)
+        return q.view(-1, *k.shape[1:]), k, v
 
     def _joined_heads(self, y: Tensor) -> Tensor:
         return y[..., : self.dim // self.num_heads].flatten(1)
@@ -167,14 +181,15 @@ class MAB(nn.Module):
     ) -> Tensor | tuple[Tensor, Attention]:
         """See :meth:`BipartiteAttention.forward` for the arguments."""
         y = self.attention(
-            self.query_norm(x),
-            self.source_norm(source),
+            x,
+            source,
             ptr,
             source_ptr,
             edge_index,
             max_lengths,
             return_attention,
             positions,
+            (self.query_norm, self.source_norm),
         )
         if return_attention:
             y, attention = y
@@ -183,7 +198,8 @@ class MAB(nn.Module):
             z = (x + y.view(num_events, *x.shape)).flatten(0, 1)
         else:
             z = x + y
-        z = z + F.gelu(self.o(self.output_norm(z)))
+        norm, linear = self.output_norm, self.o
+        z = ops.norm_linear(z, (norm.weight, norm.bias), (linear.weight, linear.bias), residual=True)
         return (z, attention) if return_attention else z
 
     def __repr__(self) -> str:
@@ -228,11 +244,3 @@ class ISAB(nn.Module):
     def __repr__(self) -> str:
         attention = self.gather.attention
         return f"ISAB({attention.dim}, num_heads={attention.num_heads}, num_inducing={len(self.inducing)})"
-
-
-def _linear_pair(first: nn.Linear, second: nn.Linear, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Two linear layers of the same input as one product, which reads the input once."""
-    weight = torch.cat([first.weight, second.weight])
-    bias = torch.cat([first.bias, second.bias])
-    y = F.linear(x, weight, bias).view(*x.shape[:-1], 2, first.out_features)
-    return y.select(-2, 0), y.select(-2, 1)

@@ -38,7 +38,7 @@ class FusedEdgeConv(nn.Module):
     def forward(self, x: Tensor, table: Tensor) -> Tensor:
         linears = [(layer.weight, layer.bias) for layer in self.mlp.linears]
         norms = [(layer.weight, layer.bias) for layer in self.mlp.norms or ()]
-        return ops.edge_conv(x, table, linears, norms, backend=self.backend)
+        return ops.edge_conv(x, table, linears, norms, backend=self.backend)  # type: ignore[arg-type]
 
     def __repr__(self) -> str:
         return f"FusedEdgeConv({self.mlp.channels})"

@@ -57,7 +57,11 @@ class GeometricAttention(BipartiteAttention):
             self.log_sharpness.copy_(self._first_sharpness())
 
     def project(
-        self, target: Tensor, source: Tensor, positions: tuple[Tensor, Tensor] | None = None
+        self,
+        target: Tensor,
+        source: Tensor,
+        positions: tuple[Tensor, Tensor] | None = None,
+        norms: tuple[nn.LayerNorm, nn.LayerNorm] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values with four more columns, whose product is the geometric part of the score.
 
@@ -68,7 +72,7 @@ class GeometricAttention(BipartiteAttention):
         """
         if positions is None:
             raise ValueError("GeometricAttention needs the positions (eta, phi) of targets and sources")
-        q, k, v = super().project(target, source)
+        q, k, v = super().project(target, source, norms=norms)
         width = q.size(-1)
         # ragged_attention divides by the root of the whole width; the learnt part keeps its own root.
         grow = math.sqrt((width + 4) / width)

@@ -1,16 +1,19 @@
-"""Ragged attention in plain torch: one event after the other on a CPU, padded once on a GPU.
+"""Ragged attention in plain torch: one event after the other, or padded once to the longest.
 
-A loop over events with torch's own fused attention beats segment softmax and nested tensors several-fold on a CPU.
+A loop over events with torch's own fused attention beats segment softmax and nested tensors several-fold on a CPU. A
+GPU, which a launch per event would leave idle, pads.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-_flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+_flash_on_cpu = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_flash_on_cpu_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
 def forward(
@@ -29,7 +32,7 @@ def forward(
         if query.size(2) == 0 or key.size(2) == 0:
             result, log_sum = _zeros(query), query.new_full(query.shape[:3], -torch.inf, dtype=_sum_dtype(q))
         else:
-            result, log_sum = _flash(query, key, value)
+            result, log_sum = _attend(query, key, value)
         results.append(result)
         log_sums.append(log_sum)
     if not results:
@@ -65,7 +68,7 @@ def backward(
         if query.size(2) == 0 or key.size(2) == 0:
             grad_q, grad_k, grad_v = _zeros(query), _zeros(key), _zeros(value)
         else:
-            grad_q, grad_k, grad_v = _flash_backward(grad, query, key, value, result, log_sum, 0.0, False)
+            grad_q, grad_k, grad_v = _attend_backward(grad, query, key, value, result, log_sum)
         grads_q.append(grad_q)
         grads_k.append(grad_k)
         grads_v.append(grad_v)
@@ -73,6 +76,31 @@ def backward(
     if q_ptr is None:
         total_q = total_q.view(len(k_lengths), *q.shape).sum(0)
     return total_q, _joined(grads_k, k), _joined(grads_v, v)
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Attention of one event, and the log of each query's sum of exponentials."""
+    if query.device.type == "cpu":
+        return _flash_on_cpu(query, key, value)
+    score = _scores(query, key)
+    log_sum = score.logsumexp(-1)
+    return (score - log_sum.unsqueeze(-1)).exp().to(value.dtype) @ value, log_sum
+
+
+def _attend_backward(
+    grad: Tensor, query: Tensor, key: Tensor, value: Tensor, result: Tensor, log_sum: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of one event's queries, keys and values; as Dao et al., arXiv:2205.14135, algorithm 4, untiled."""
+    if query.device.type == "cpu":
+        return _flash_on_cpu_backward(grad, query, key, value, result, log_sum, 0.0, False)
+    weight = (_scores(query, key) - log_sum.unsqueeze(-1)).exp()
+    drift = (grad * result).sum(-1, keepdim=True, dtype=weight.dtype)
+    grad_score = (weight * ((grad @ value.mT).to(weight.dtype) - drift) / math.sqrt(query.size(-1))).to(query.dtype)
+    return grad_score @ key, grad_score.mT @ query, weight.to(grad.dtype).mT @ grad
+
+
+def _scores(query: Tensor, key: Tensor) -> Tensor:
+    return (query @ key.mT).to(_sum_dtype(query)) / math.sqrt(query.size(-1))
 
 
 def _queries(q: Tensor, q_ptr: Tensor | None, k_ptr: Tensor) -> tuple[tuple[Tensor, ...], list[int], list[int]]:
@@ -119,6 +147,7 @@ def padded(
     if num_events == 0 or len(q) == 0 or len(k) == 0:
         rows = num_events * len(q) if q_ptr is None else len(q)
         return q.new_zeros(rows, *q.shape[1:]) + (q.sum() + k.sum() + v.sum()) * 0
+    max_q, max_k = _longest(q_ptr, k_ptr, max_q, max_k)
     key_row, key_real = _padding(k_ptr, max_k)
     if q_ptr is None:
         heads = q.expand(num_events, *q.shape)
@@ -137,11 +166,18 @@ def padded(
     return y.reshape(-1, *q.shape[1:])[_flat_position(q_ptr, len(q), query_real.size(1))]
 
 
-def _padding(ptr: Tensor, longest: int | None) -> tuple[Tensor, Tensor]:
+def _longest(q_ptr: Tensor | None, k_ptr: Tensor, max_q: int | None, max_k: int | None) -> tuple[int, int]:
+    """Most queries and keys of an event, where they aren't known, by one synchronisation of the device."""
+    if max_k is not None and (max_q is not None or q_ptr is None):
+        return max_q or 0, max_k
+    lengths = torch.stack([k_ptr.diff() if q_ptr is None else q_ptr.diff(), k_ptr.diff()])
+    found_q, found_k = lengths.amax(1).tolist()
+    return found_q if max_q is None else max_q, found_k if max_k is None else max_k
+
+
+def _padding(ptr: Tensor, longest: int) -> tuple[Tensor, Tensor]:
     """Row of every padded slot, and whether it is real: two [B, L]."""
     length = ptr.diff()
-    if longest is None:
-        longest = int(length.max())
     slot = torch.arange(max(longest, 1), device=ptr.device)
     real = slot < length[:, None]
     return torch.where(real, ptr[:-1, None] + slot, 0), real

@@ -34,36 +34,53 @@ def unusable() -> str | None:
     return None
 
 
+@lru_cache(maxsize=1)
+def multiplies_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16, and the kernel can tell it to."""
+    if unusable() is not None:
+        return False
+    from panoptag_pyg.ops.kernels_numba.tiles import BFLOAT16
+
+    return BFLOAT16
+
+
 def edge_conv(x: Tensor, table: Tensor, parameters: list[Tensor], training: bool) -> tuple[Tensor, Tensor]:
-    """Forward pass of :func:`panoptag_pyg.ops.edge_conv`; what the kernel isn't for runs in plain torch."""
+    """Forward pass of :func:`panoptag_pyg.ops.edge_conv`; what the kernels aren't for runs in plain torch."""
     if not _is_for_kernel(x, table, parameters):
         return edge_convolution_torch.forward(x, table, parameters, training)
-    from panoptag_pyg.ops.kernels_numba.edge_convolution import edge_layers
-
+    if x.dtype == torch.bfloat16:
+        from panoptag_pyg.ops.kernels_numba.edge_convolution_bfloat16 import edge_layers
+    else:
+        from panoptag_pyg.ops.kernels_numba.edge_convolution import edge_layers
     return edge_layers(*first_products(x, parameters), table, parameters, training)
 
 
 def edge_conv_backward(
     grad_out: Tensor, x: Tensor, table: Tensor, parameters: list[Tensor], winner: Tensor
 ) -> list[Tensor]:
-    """Backward pass of :func:`panoptag_pyg.ops.edge_conv`."""
+    """Backward pass of :func:`panoptag_pyg.ops.edge_conv`; that of bfloat16 is computed in float32."""
     if not _is_for_kernel(x, table, parameters):
         return edge_convolution_torch.backward(grad_out, x, table, parameters, winner)
     from panoptag_pyg.ops.kernels_numba.edge_convolution import edge_layers_backward
 
+    dtype = x.dtype
+    grad_out, x, parameters = grad_out.float(), x.float(), [parameter.float() for parameter in parameters]
     grads = [torch.empty_like(parameter) for parameter in parameters[:2]]
     grad_neighbour, grad_centre, further = edge_layers_backward(
         grad_out, *first_products(x, parameters), table, parameters, winner
     )
-    return [grad_of_first_products(grad_neighbour, grad_centre, x, parameters, grads), *grads, *further]
+    grad_x = grad_of_first_products(grad_neighbour, grad_centre, x, parameters, grads)
+    return [grad.to(dtype) for grad in (grad_x, *grads, *further)]
 
 
 def _is_for_kernel(x: Tensor, table: Tensor, parameters: list[Tensor]) -> bool:
-    return x.dtype == torch.float32 and table.numel() > 0 and len(parameters) > 2
+    fits = x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and multiplies_bfloat16())
+    return fits and table.numel() > 0 and len(parameters) > 2
 
 
 def _supports_edge_conv(dtype: torch.dtype, widths: tuple[int, ...], **info: Any) -> bool:
-    return dtype == torch.float32 and len(widths) > 1
+    fits = dtype == torch.float32 or (dtype == torch.bfloat16 and multiplies_bfloat16())
+    return fits and len(widths) > 1
 
 
 def neighbour_table(x: Tensor, k: int, ptr: Tensor, metric: Any, loop: bool) -> Tensor:
@@ -136,6 +153,10 @@ def norm_linear_forward(
 ) -> tuple[Tensor, Tensor]:
     """Forward pass of :func:`panoptag_pyg.ops.norm_linear`; few rows run in plain torch."""
     tensors = x, norm_weight, norm_bias, weight, bias
+    if x.dtype == torch.bfloat16 and multiplies_bfloat16() and len(x) >= FEW_ROWS and not training:
+        from panoptag_pyg.ops.kernels_numba import norm_linear_bfloat16
+
+        return norm_linear_bfloat16.forward(*tensors, residual), x.new_empty(0, len(weight))
     if x.dtype != torch.float32 or len(x) < FEW_ROWS:
         return norm_linear.torch_forward(*tensors, residual, training)
     from panoptag_pyg.ops.kernels_numba.norm_linear import forward
@@ -161,8 +182,8 @@ def norm_linear_backward(
     return backward(*tensors, residual)
 
 
-def _supports_norm_linear(dtype: torch.dtype, **info: Any) -> bool:
-    return dtype == torch.float32
+def _supports_norm_linear(dtype: torch.dtype, training: bool, **info: Any) -> bool:
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and not training and multiplies_bfloat16())
 
 
 register_backend(

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from panoptag_pyg.ops.edge_convolution_torch import NORM_EPS
+from panoptag_pyg.ops.ragged import take_rows
 from panoptag_pyg.ops.registry import register_backend
 
 
@@ -48,7 +49,7 @@ def scatter_edge_conv(x: Tensor, table: Tensor, parameters: list[Tensor]) -> Ten
 
     neighbour = table.flatten()
     centre = torch.arange(len(x), device=x.device).repeat_interleave(table.size(1))
-    x_i, x_j = x[centre], x[neighbour]
+    x_i, x_j = take_rows(x, centre), take_rows(x, neighbour)
     h = F.linear(torch.cat([x_j - x_i, x_i], dim=-1), *parameters[:2])
     for i in range(2, len(parameters), 4):
         norm_weight, norm_bias, weight, bias = parameters[i : i + 4]

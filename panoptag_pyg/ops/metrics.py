@@ -107,7 +107,7 @@ def _wrapped_phi(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:
-    return 1 - F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T
+    return (1 - F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T).clamp(min=0)
 
 
 _METRICS.update(

@@ -63,9 +63,10 @@ def radius_edges(
         other = centre != neighbour
         centre, neighbour = centre[other], neighbour[other]
     distance = (x[neighbour] - y[centre]).square().sum(1)
-    for key in (neighbour, distance, centre):  # ascending by centre, then distance, then index
-        order = key.argsort(stable=True)
-        centre, neighbour, distance = centre[order], neighbour[order], distance[order]
+    order = neighbour.argsort()
+    for key in (distance, centre):  # ascending by centre, then distance, then index
+        order = order[key[order].argsort(stable=True)]
+    centre, neighbour = centre[order], neighbour[order]
     degree = torch.bincount(centre, minlength=len(y))
     slot = torch.arange(len(centre), device=x.device) - (degree.cumsum(0) - degree)[centre]
     kept = slot < max_num_neighbors

@@ -27,6 +27,8 @@ ENTRY_POINT_GROUP = "panoptag_pyg.ops"
 #: A backend's name for all operations that have it ("torch"), or pairs ("edge_conv=triton,knn_graph=torch").
 ENVIRONMENT_VARIABLE = "PANOPTAG_BACKEND"
 AUTO = "auto"
+#: What "auto" takes when nothing else will do, whatever the call; they work everywhere.
+LAST_RESORTS = ("torch", "reference")
 
 
 def _always() -> str | None:
@@ -57,6 +59,11 @@ class Backend:
     unusable: Callable[[], str | None] = _always
     devices: tuple[str, ...] = ()
     supports: Callable[..., bool] = _anything
+
+    @property
+    def conditional(self) -> bool:
+        """Whether ``"auto"`` picks it for some calls only."""
+        return self.supports is not _anything
 
     def __call__(self, *arguments: Any) -> Any:
         """The function."""
@@ -188,23 +195,44 @@ def choose(op: str, backend: str, device: str, **info: Any) -> str:
         ConfigError: for a backend that doesn't exist or can't be used here, with the reason.
     """
     backends = _backends(op)
-    op = _ALIASES.get(op, op)
     source = ""
     if backend == AUTO:
-        for override in reversed((_environment(), *_OVERRIDES.get())):
-            name = override.name_for(op)
-            if name is not None:
-                backend, source = name, override.source
-                break
+        backend, source = overridden(op)
     if backend != AUTO:
         return _checked(op, backend, source).name
-    for candidate in reversed(backends.values()):
-        if device in candidate.devices and candidate.unusable() is None and candidate.supports(**info):
-            return candidate.name
-    for name in ("torch", "reference"):
-        if name in backends and backends[name].unusable() is None:
+    for name in auto_order(op, device):
+        if name in LAST_RESORTS or backends[name].supports(**info):
             return name
     raise ConfigError(f"'{op}' has no backend that 'auto' takes on '{device}': name one of {', '.join(backends)}")
+
+
+def overridden(op: str) -> tuple[str, str]:
+    """What ``"auto"`` means here and now, and who says so: a backend's name, or ``"auto"`` still.
+
+    Args:
+        op: the operation.
+
+    Raises:
+        ConfigError: for a ``PANOPTAG_BACKEND`` that can't be followed.
+    """
+    _backends(op)
+    for override in reversed((_environment(), *_OVERRIDES.get())):
+        name = override.name_for(_ALIASES.get(op, op))
+        if name is not None:
+            return name, override.source
+    return AUTO, ""
+
+
+def auto_order(op: str, device: str) -> list[str]:
+    """The backends that ``"auto"`` tries on a type of device, in order; it takes the first that supports the call.
+
+    Args:
+        op: the operation.
+        device: type of the device, such as ``"cpu"``.
+    """
+    backends = _backends(op)
+    names = [name for name in reversed(backends) if device in backends[name].devices and name not in LAST_RESORTS]
+    return [name for name in (*names, *LAST_RESORTS) if name in backends and backends[name].unusable() is None]
 
 
 def get(op: str, name: str) -> Backend:

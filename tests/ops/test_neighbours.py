@@ -26,16 +26,19 @@ def brute_force(x, k, ptr, metric):
                 delta = (x[i] - x[j]).tolist()
                 if metric == "wrapped_phi":
                     delta[1] = math.remainder(delta[1], 2 * math.pi)
+                distance = sum(c * c for c in delta)
+                if metric == "cosine":
+                    distance = 1 - float(torch.cosine_similarity(x[i], x[j], dim=0))
                 if i != j:
-                    found.append((sum(c * c for c in delta), j))
+                    found.append((distance, j))
             order = [j for _, j in sorted(found)] or [i]
             rows.append([order[s] if s < len(order) else order[0] for s in range(k)])
     return torch.tensor(rows, dtype=torch.long).view(-1, k)
 
 
 @pytest.mark.parametrize("backend", ["reference", "torch"])
-@pytest.mark.parametrize(("metric", "dim"), [("wrapped_phi", 2), ("euclidean", 2), ("euclidean", 5)])
-@pytest.mark.parametrize("k", [1, 3, 7, 50])
+@pytest.mark.parametrize(("metric", "dim"), [("wrapped_phi", 2), ("euclidean", 2), ("euclidean", 5), ("cosine", 4)])
+@pytest.mark.parametrize("k", [1, 3, 7, 150])
 def test_table_equals_a_loop(rng, backend, metric, dim, k):
     ptr = ptr_of((0, 1, 2, 5, 0, 13, 31, 0))
     x = torch.from_numpy(rng.normal(size=(int(ptr[-1]), dim))) * 3
@@ -45,7 +48,7 @@ def test_table_equals_a_loop(rng, backend, metric, dim, k):
 
 @pytest.mark.parametrize("loop", [False, True])
 @pytest.mark.parametrize("k", [1, 5, 16, 200])
-@pytest.mark.parametrize(("metric", "dim"), [("wrapped_phi", 2), ("euclidean", 1), ("euclidean", 23)])
+@pytest.mark.parametrize(("metric", "dim"), [("wrapped_phi", 2), ("euclidean", 1), ("euclidean", 4), ("euclidean", 23)])
 def test_float32_equals_reference(rng, metric, dim, k, loop):
     ptr = ptr_of(LENGTHS)
     x = torch.from_numpy(rng.normal(size=(int(ptr[-1]), dim))).float()
@@ -78,7 +81,7 @@ def test_tiles_do_not_change_the_table(rng, monkeypatch, tile):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("loop", [False, True])
 @pytest.mark.parametrize("tile", [1, 500, 1 << 25])
-@pytest.mark.parametrize(("metric", "dim"), [("wrapped_phi", 2), ("euclidean", 9)])
+@pytest.mark.parametrize(("metric", "dim"), [("wrapped_phi", 2), ("euclidean", 9), ("cosine", 6)])
 def test_the_batched_way_of_gpus_gives_the_same_table(rng, monkeypatch, dtype, loop, tile, metric, dim):
     ptr = ptr_of(LENGTHS)
     x = torch.from_numpy(rng.normal(size=(int(ptr[-1]), dim))).to(dtype)
@@ -116,6 +119,34 @@ def test_neighbours_never_come_from_another_event_even_with_nan(rng, dtype):
     assert (event[table] == event[:, None]).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("loop", [False, True])
+@pytest.mark.parametrize("metric", ["euclidean", "wrapped_phi"])
+def test_nan_is_further_than_all_numbers_and_nearer_than_the_point_itself(rng, dtype, loop, metric):
+    ptr = ptr_of(LENGTHS)
+    x = torch.from_numpy(rng.integers(-20, 20, size=(int(ptr[-1]), 2))).to(dtype) / 8
+    x[::5, 0] = math.nan
+    x[1::9, 1] = -math.inf
+    table = ops.neighbour_table(x, 40, ptr, metric, loop)
+    assert torch.equal(table, ops.neighbour_table(x, 40, ptr, metric, loop, backend="reference"))
+    batched, bounds = torch.full_like(table, -1), ptr.tolist()
+    neighbours_torch._fill_on_device(batched, x, x, bounds, bounds, metric, "first" if loop else "last")
+    assert torch.equal(table, batched)
+    own = (table == torch.arange(len(x))[:, None]) & ops.neighbour_mask(ptr, 40, len(x), loop)
+    assert torch.equal(own[:, 0], torch.full((len(x),), loop))
+    assert not own[:, 1:].any()
+
+
+def test_a_point_that_is_not_finite_leaves_the_others_their_neighbours(rng):
+    x = torch.from_numpy(rng.normal(size=(50, 12))).float()
+    before = ops.neighbour_table(x, 5, ptr_of((50,)), backend="torch")
+    for bad in (math.nan, math.inf):
+        spoiled = torch.cat([x, torch.full((1, 12), bad)])
+        after = ops.neighbour_table(spoiled, 5, ptr_of((51,)), backend="torch")
+        assert (after[:50] == before).float().mean() > 0.99
+        assert not (after[:50] == 50).any()
+
+
 def test_nan_is_an_error_in_debug_mode(monkeypatch):
     x = torch.tensor([[0.0, 1.0], [math.nan, 0.0]])
     monkeypatch.setenv("PANOPTAG_DEBUG", "1")
@@ -137,20 +168,9 @@ def test_mask_tells_repeated_slots():
     assert ops.neighbour_mask(ptr, 2, 6, loop=True).sum(1).tolist() == [1, 2, 2, 2, 2, 2]
 
 
-def test_graph_has_the_tables_edges(rng):
-    ptr = ptr_of((4, 0, 1, 2, 9))
-    x = torch.from_numpy(rng.normal(size=(16, 3)))
-    edge_index = ops.knn_graph(x, 3, ops.batch_from_ptr(ptr, 16))
-    assert edge_index.size(1) == 4 * 3 + 0 + 2 * 1 + 9 * 3
-    assert (edge_index[0] != edge_index[1]).all()
-    assert torch.equal(edge_index, ops.knn_graph(x, 3, ptr=ptr))
-    assert ops.knn_graph(x, 2).size(1) == 32
-
-
 def test_empty_input():
     assert ops.neighbour_table(torch.empty(0, 2), 3, ptr_of((0, 0))).shape == (0, 3)
     assert ops.neighbour_table(torch.empty(0, 2), 3, ptr_of(())).shape == (0, 3)
-    assert ops.knn_graph(torch.empty(0, 2), 3).shape == (2, 0)
 
 
 def test_non_contiguous_input(rng):
@@ -166,8 +186,10 @@ def test_bad_arguments():
         ops.neighbour_table(x, 1, ptr, "wrapped_phi")
     with pytest.raises(ConfigError, match="wrapped_phi"):
         ops.neighbour_table(x, 1, ptr, "wraped")
-    with pytest.raises(ValueError, match="sorted"):
-        ops.knn_graph(x, 1, torch.tensor([0, 1, 0, 1, 1]))
+    with pytest.raises(ValueError, match=r"ascend from 0 to the number of rows, 5, got \[0, 3\]"):
+        ops.neighbour_table(x, 1, torch.tensor([0, 3]))
+    with pytest.raises(ValueError, match="ascend"):
+        ops.neighbour_table(x, 1, torch.tensor([0, 4, 2, 5]))
 
 
 @pytest.mark.skipif(ops.available("knn_graph")["torch-cluster"] is not None, reason="torch-cluster absent")

@@ -24,15 +24,19 @@ from panoptag_pyg.ops.kernels_numba.simd import (
     larger,
     largest,
     load,
-    load_columns,
+    load_row,
+    load_transposed,
     log2,
+    magnitudes,
     multiply,
     multiply_columns,
     splat,
     splat_columns,
+    splat_row,
     store,
-    store_columns,
+    store_transposed,
     subtract,
+    sum_of_products,
 )
 
 LANES = 16
@@ -59,12 +63,10 @@ def forward(
     shared = len(q_bounds) == 0
     num_units = (len(k_bounds) - 1) * num_heads
     num_shared = len(out) // max(num_units * d, 1)
-    longest_k = _longest(k_bounds)
+    longest_k = _whole_vectors(_longest(k_bounds))
     longest_q = _whole_vectors(num_shared if shared else _longest(q_bounds))
-    query = np.empty(d * longest_q, out.dtype)
-    key, value = np.empty(longest_k * d, out.dtype), np.empty(longest_k * d, out.dtype)
-    tile = np.empty((d + 1) * LANES, out.dtype)
-    size = np.empty(d, out.dtype)
+    query, key, value = _rows(d, longest_q, out), _rows(d, longest_k, out), _rows(d, longest_k, out)
+    tile, size = _rows(d + 1, LANES, out), _rows(d, 1, out)
     scale = out.dtype.type(1.0 / (LN_2 * math.sqrt(d)))
     for unit in range(block * num_units // num_blocks, (block + 1) * num_units // num_blocks):
         event, head = unit // num_heads, unit % num_heads
@@ -77,28 +79,25 @@ def forward(
                 for c in range(d):
                     out[(i * num_heads + head) * d + c] = zero
             continue
-        _pack_rows(columns, k, k_strides, first_k, n_k, head, one, key)
-        _pack_rows(columns, v, v_strides, first_k, n_k, head, one, value)
-        padded = _whole_vectors(n_q)
-        _pack_columns(columns, q, q_strides, 0 if shared else first_q, n_q, padded, head, scale, query)
-        _column_sizes(columns, key, n_k, size)
+        _pack(columns, k, k_strides, first_k, n_k, head, one, key)
+        _pack(columns, v, v_strides, first_k, n_k, head, one, value)
+        _pack(columns, q, q_strides, 0 if shared else first_q, n_q, head, scale, query)
+        _sizes(columns, key, n_k, size)
         for i in range(0, n_q, LANES):
-            _attend(columns, query, i, padded, key, value, n_k, size, tile)
+            _attend(columns, query, i * d, key, value, n_k, size, tile)
             lanes = min(LANES, n_q - i)
-            _unpack_columns(columns, tile, out, first_q + i, lanes, num_heads, head)
+            _unpack(columns, tile, 0, lanes, out, first_q + i, num_heads, head)
             for lane in range(lanes):
                 log_sum[(first_q + i + lane) * num_heads + head] = tile[d * LANES + lane]
 
 
 @_compile
-def _attend(columns, query, first, stride, key, value, n_k, size, tile):
-    """16 queries to all keys: results [d, 16] and log-sums [16] into ``tile``."""
+def _attend(columns, query, first, key, value, n_k, size, tile):
+    """16 queries to all keys: results [16, d] and log-sums [16] into ``tile``."""
     d = len(columns)
     zero = columns[0]
-    vectors = load_columns(columns, query, first, stride, LANES)
-    bound = splat(zero, LANES)
-    for c in range(d):
-        bound = add(bound, multiply(absolute(load(query, first + c * stride, LANES)), splat(size[c], LANES)))
+    vectors = load_transposed(columns, query, first, LANES)
+    bound = dot(magnitudes(vectors), size, 0)
     top = splat(zero, LANES)
     if not largest(bound) < SAFE:
         top = dot(vectors, key, 0)
@@ -112,7 +111,7 @@ def _attend(columns, query, first, stride, key, value, n_k, size, tile):
         total = add(total, weight)
         sums = accumulate(sums, weight, value, j * d)
     share = divide(splat(query.dtype.type(1), LANES), total)
-    store_columns(tile, 0, LANES, multiply_columns(sums, share))
+    store_transposed(tile, 0, multiply_columns(sums, share))
     store(tile, d * LANES, multiply(add(log2(total), top), splat(query.dtype.type(LN_2), LANES)))
 
 
@@ -145,50 +144,44 @@ def backward(
     num_shared = len(out) // max(num_units * d, 1)
     longest_k = _whole_vectors(_longest(k_bounds))
     longest_q = _whole_vectors(num_shared if shared else _longest(q_bounds))
-    # Both sides twice: as rows to broadcast, and transposed to stand in lanes.
-    query, query_columns = np.empty(d * longest_q, out.dtype), np.empty(d * longest_q, out.dtype)
-    grad, grad_columns = np.empty(d * longest_q, out.dtype), np.empty(d * longest_q, out.dtype)
-    key, key_columns = np.empty(d * longest_k, out.dtype), np.empty(d * longest_k, out.dtype)
-    value, value_columns = np.empty(d * longest_k, out.dtype), np.empty(d * longest_k, out.dtype)
-    top, mean = np.empty(longest_q, out.dtype), np.empty(longest_q, out.dtype)
-    tile = np.empty(2 * d * LANES, out.dtype)
+    query, key, value = _rows(d, longest_q, out), _rows(d, longest_k, out), _rows(d, longest_k, out)
+    grad, result = _rows(d, longest_q, out), _rows(d, longest_q, out)
+    top, mean = _rows(1, longest_q, out), _rows(1, longest_q, out)
+    tile = _rows(2 * d, LANES, out)
     scale = out.dtype.type(1.0 / (LN_2 * math.sqrt(d)))
+    in_powers, unlikely = out.dtype.type(1.0 / LN_2), out.dtype.type(1e30)
     strides = (num_heads * d, d)
     for unit in range(block * num_units // num_blocks, (block + 1) * num_units // num_blocks):
         event, head = unit // num_heads, unit % num_heads
         first_q = event * num_shared if shared else q_bounds[event]
         n_q = num_shared if shared else q_bounds[event + 1] - first_q
         first_k, n_k = k_bounds[event], k_bounds[event + 1] - k_bounds[event]
-        padded_q, padded_k = _whole_vectors(n_q), _whole_vectors(n_k)
-        _pack_both(columns, k, k_strides, first_k, n_k, padded_k, head, one, key, key_columns)
-        _pack_both(columns, v, v_strides, first_k, n_k, padded_k, head, one, value, value_columns)
-        source = 0 if shared else first_q
-        _pack_both(columns, q, q_strides, source, n_q, padded_q, head, scale, query, query_columns)
-        _pack_both(columns, grad_out, strides, first_q, n_q, padded_q, head, one, grad, grad_columns)
-        for i in range(padded_q):
-            row = (first_q + i) * num_heads + head
-            # Lanes without a query weigh nothing; those of an event without keys never meet one.
-            top[i] = log_sum[row] / out.dtype.type(LN_2) if i < n_q else out.dtype.type(1e30)
-            mean[i] = columns[0]
-            if i < n_q:
-                for c in range(d):
-                    mean[i] += out[row * d + c] * grad_out[row * d + c]
+        _pack(columns, k, k_strides, first_k, n_k, head, one, key)
+        _pack(columns, v, v_strides, first_k, n_k, head, one, value)
+        _pack(columns, q, q_strides, 0 if shared else first_q, n_q, head, scale, query)
+        _pack(columns, out, strides, first_q, n_q, head, one, result)
+        _pack(columns, grad_out, strides, first_q, n_q, head, one, grad)
+        for i in range(_whole_vectors(n_q)):
+            # Lanes without a query weigh nothing; an event without keys meets none of its infinities.
+            top[i] = log_sum[(first_q + i) * num_heads + head] * in_powers if i < n_q else unlikely
         for i in range(0, n_q, LANES):
-            _query_gradient(columns, query_columns, grad_columns, i, padded_q, top, mean, key, value, n_k, tile)
-            _unpack_columns(columns, tile, grad_q, first_q + i, min(LANES, n_q - i), num_heads, head)
+            _query_gradient(columns, query, grad, result, i, top, mean, key, value, n_k, tile)
+            _unpack(columns, tile, 0, min(LANES, n_q - i), grad_q, first_q + i, num_heads, head)
         for j in range(0, n_k, LANES):
-            _key_gradients(columns, key_columns, value_columns, j, padded_k, query, grad, top, mean, n_q, tile)
-            _unpack_columns(columns, tile, grad_k, first_k + j, min(LANES, n_k - j), num_heads, head)
-            _unpack_columns(columns, tile[d * LANES :], grad_v, first_k + j, min(LANES, n_k - j), num_heads, head)
+            _key_gradients(columns, key, value, j * d, query, grad, top, mean, n_q, tile)
+            _unpack(columns, tile, 0, min(LANES, n_k - j), grad_k, first_k + j, num_heads, head)
+            _unpack(columns, tile, d * LANES, min(LANES, n_k - j), grad_v, first_k + j, num_heads, head)
 
 
 @_compile
-def _query_gradient(columns, query, grad, first, stride, top, mean, key, value, n_k, tile):
-    """Gradient of 16 queries from all keys: [d, 16] into ``tile``."""
+def _query_gradient(columns, query, grad, result, first, top, mean, key, value, n_k, tile):
+    """Gradient of 16 queries from all keys, [16, d] into ``tile``; also their mean gradients of a score."""
     d = len(columns)
-    queries = load_columns(columns, query, first, stride, LANES)
-    grads = load_columns(columns, grad, first, stride, LANES)
-    tops, means = load(top, first, LANES), load(mean, first, LANES)
+    queries = load_transposed(columns, query, first * d, LANES)
+    grads = load_transposed(columns, grad, first * d, LANES)
+    means = sum_of_products(grads, load_transposed(columns, result, first * d, LANES))
+    store(mean, first, means)
+    tops = load(top, first, LANES)
     least = splat(query.dtype.type(LEAST), LANES)
     sums = splat_columns(columns, columns[0], LANES)
     for j in range(n_k):
@@ -196,15 +189,15 @@ def _query_gradient(columns, query, grad, first, stride, top, mean, key, value, 
         grad_score = multiply(weight, subtract(dot(grads, value, j * d), means))
         sums = accumulate(sums, grad_score, key, j * d)
     factor = splat(query.dtype.type(1.0 / math.sqrt(d)), LANES)
-    store_columns(tile, 0, LANES, multiply_columns(sums, factor))
+    store_transposed(tile, 0, multiply_columns(sums, factor))
 
 
 @_compile
-def _key_gradients(columns, key, value, first, stride, query, grad, top, mean, n_q, tile):
-    """Gradients of 16 keys and their values from all queries: [d, 16] twice into ``tile``."""
+def _key_gradients(columns, key, value, first, query, grad, top, mean, n_q, tile):
+    """Gradients of 16 keys and their values from all queries: [16, d] twice into ``tile``."""
     d = len(columns)
-    keys = load_columns(columns, key, first, stride, LANES)
-    values = load_columns(columns, value, first, stride, LANES)
+    keys = load_transposed(columns, key, first, LANES)
+    values = load_transposed(columns, value, first, LANES)
     least = splat(query.dtype.type(LEAST), LANES)
     sums_k = splat_columns(columns, columns[0], LANES)
     sums_v = splat_columns(columns, columns[0], LANES)
@@ -214,8 +207,8 @@ def _key_gradients(columns, key, value, first, stride, query, grad, top, mean, n
         grad_score = multiply(weight, subtract(dot(values, grad, i * d), splat(mean[i], LANES)))
         sums_k = accumulate(sums_k, grad_score, query, i * d)
     # The packed queries hold a factor 1 / (√d ln 2); the scores' is 1 / √d.
-    store_columns(tile, 0, LANES, multiply_columns(sums_k, splat(query.dtype.type(LN_2), LANES)))
-    store_columns(tile, d * LANES, LANES, sums_v)
+    store_transposed(tile, 0, multiply_columns(sums_k, splat(query.dtype.type(LN_2), LANES)))
+    store_transposed(tile, d * LANES, sums_v)
 
 
 @_compile
@@ -232,51 +225,34 @@ def _longest(bounds):
 
 
 @_compile
-def _pack_rows(columns, source, strides, first, n, head, scale, rows):
-    """One head of n rows, times ``scale``, side by side: [n, d]."""
+def _rows(d, n, like):
+    return np.empty(d * n, like.dtype)
+
+
+@_compile
+def _pack(columns, source, strides, first, n, head, scale, rows):
+    """One head of n rows, times ``scale``, one after the other; then zeros up to a whole vector of rows."""
+    d = len(columns)
+    factor = splat_row(columns, scale)
+    start = first * strides[0] + head * strides[1]
+    for i in range(n):
+        store(rows, i * d, multiply(load_row(columns, source, start + i * strides[0]), factor))
+    for i in range(n, _whole_vectors(n)):
+        store(rows, i * d, splat_row(columns, columns[0]))
+
+
+@_compile
+def _unpack(columns, tile, offset, n, target, first, num_heads, head):
+    """The first n rows of a tile to one head of n rows."""
     d = len(columns)
     for i in range(n):
-        start = (first + i) * strides[0] + head * strides[1]
-        for c in range(d):
-            rows[i * d + c] = source[start + c] * scale
+        store(target, ((first + i) * num_heads + head) * d, load_row(columns, tile, offset + i * d))
 
 
 @_compile
-def _pack_columns(columns, source, strides, first, n, padded, head, scale, packed):
-    """One head of n rows, times ``scale``, transposed and filled with zeros: [d, padded]."""
-    d = len(columns)
-    for i in range(n):
-        start = (first + i) * strides[0] + head * strides[1]
-        for c in range(d):
-            packed[c * padded + i] = source[start + c] * scale
-    for c in range(d):
-        for i in range(n, padded):
-            packed[c * padded + i] = columns[0]
-
-
-@_compile
-def _pack_both(columns, source, strides, first, n, padded, head, scale, rows, packed):
-    """One head of n rows, times ``scale``: as [n, d], and as [d, padded] filled with zeros."""
-    _pack_rows(columns, source, strides, first, n, head, scale, rows)
-    _pack_columns(columns, rows, (len(columns), 0), 0, n, padded, 0, columns[0] + 1, packed)
-
-
-@_compile
-def _unpack_columns(columns, tile, target, first, n, num_heads, head):
-    """The first n lanes of [d, 16] to one head of n rows."""
-    d = len(columns)
-    for lane in range(n):
-        row = (first + lane) * num_heads + head
-        for c in range(d):
-            target[row * d + c] = tile[c * LANES + lane]
-
-
-@_compile
-def _column_sizes(columns, rows, n, size):
+def _sizes(columns, rows, n, size):
     """The largest magnitude in each column."""
-    d = len(columns)
-    for c in range(d):
-        size[c] = columns[0]
+    most = splat_row(columns, columns[0])
     for i in range(n):
-        for c in range(d):
-            size[c] = max(size[c], abs(rows[i * d + c]))
+        most = larger(most, absolute(load_row(columns, rows, i * len(columns))))
+    store(size, 0, most)

@@ -141,17 +141,8 @@ def normalise_backward(
 
 
 @njit(nogil=True, cache=True)
-def add_bias(h: Any, rows: int, bias: Any) -> None:
-    """Add a row to each row."""
-    for r in range(rows):
-        row = h[r]
-        for c in range(bias.size):
-            row[c] += bias[c]
-
-
-@njit(nogil=True, cache=True)
-def largest(h: Any, points: int, k: int, bias: Any, out: Any) -> None:
-    """Maximum over each point's k rows, plus the bias."""
+def largest(h: Any, points: int, k: int, out: Any) -> None:
+    """Maximum over each point's k rows."""
     for point in range(points):
         best = out[point]
         width = best.size
@@ -163,12 +154,10 @@ def largest(h: Any, points: int, k: int, bias: Any, out: Any) -> None:
             for c in range(width):
                 # NaN stays NaN, as amax keeps it.
                 best[c] = row[c] if not row[c] <= best[c] else best[c]
-        for c in range(width):
-            best[c] += bias[c]
 
 
 @njit(nogil=True, cache=True)
-def largest_slots(h: Any, points: int, k: int, bias: Any, out: Any, winner: Any) -> None:
+def largest_slots(h: Any, points: int, k: int, out: Any, winner: Any) -> None:
     """The same, with the slot of the first of the largest."""
     for point in range(points):
         best, slots = out[point], winner[point]
@@ -183,8 +172,6 @@ def largest_slots(h: Any, points: int, k: int, bias: Any, out: Any, winner: Any)
                 larger = not row[c] <= best[c]
                 best[c] = row[c] if larger else best[c]
                 slots[c] = np.int16(slot) if larger else slots[c]
-        for c in range(width):
-            best[c] += bias[c]
 
 
 @njit(nogil=True, cache=True)
@@ -217,13 +204,11 @@ def forward_block(
         first_rows(neighbour, centre, table, first, last, h)
         for layer in range(number):
             normalise_activate(h, edges, widths[layer], norm_weights[layer], norm_biases[layer], active)
-            product(active, edges, weights[layer], h)
-            if layer + 1 < number:
-                add_bias(h, edges, biases[layer])
+            product(active, edges, weights[layer], biases[layer], h)
         if winner.shape[0] > 0:
-            largest_slots(h, last - first, k, biases[number - 1], out[first:last], winner[first:last])
+            largest_slots(h, last - first, k, out[first:last], winner[first:last])
         else:
-            largest(h, last - first, k, biases[number - 1], out[first:last])
+            largest(h, last - first, k, out[first:last])
 
 
 @njit(nogil=True, cache=True)
@@ -308,6 +293,7 @@ def backward_block(
     deviations = np.empty((number, rows), np.float32)
     grad = np.zeros((rows, ld), np.float32)
     grad_input = np.zeros((rows, ld), np.float32)
+    nothing = np.zeros(ld, np.float32)
     for first in range(bounds[block], bounds[block + 1], chunk):
         last = min(first + chunk, bounds[block + 1])
         points = last - first
@@ -324,8 +310,7 @@ def backward_block(
                 active[layer],
             )
             if layer + 1 < number:
-                product(active[layer], edges, weights[layer], normed[layer + 1])
-                add_bias(normed[layer + 1], edges, biases[layer])
+                product(active[layer], edges, weights[layer], biases[layer], normed[layer + 1])
         final = number - 1
         columns = grad_weights.shape[3]
         last_layer_backward(
@@ -357,7 +342,7 @@ def backward_block(
                     for c in range(total.size):
                         total[c] += row[c]
                 add_transposed_product(grad, active[layer - 1], edges, grad_weights[block, layer - 1])
-                product(grad, edges, gradient_weights[layer - 1], grad_input)
+                product(grad, edges, gradient_weights[layer - 1], nothing, grad_input)
                 grad, grad_input = grad_input, grad
         for point in range(points):
             own = grad_centre[first + point]

@@ -9,34 +9,20 @@ import torch
 from numba import njit
 from torch import Tensor
 
+from panoptag_pyg.ops.kernels_numba.bfloat16 import packed_pairs, product_of_pairs
 from panoptag_pyg.ops.kernels_numba.edge_convolution import (
     NORM_EPS,
     POINTS,
     Layers,
-    add_bias,
     chunk_of,
     first_rows,
     largest,
     largest_slots,
 )
-from panoptag_pyg.ops.kernels_numba.elementary import FAST, gelu, rounded_bfloat16
+from panoptag_pyg.ops.kernels_numba.elementary import FAST, gelu_rounded
 from panoptag_pyg.ops.kernels_numba.parallel import run_blocks
-from panoptag_pyg.ops.kernels_numba.products import leading_dimension, padded_columns
-from panoptag_pyg.ops.kernels_numba.tiles import COLUMNS, ROWS, bfloat16_tile
-
-
-def packed_pairs(weight: Tensor, width: int) -> np.ndarray:
-    """[out, in] → [panels, width / 2, COLUMNS, 2] bits of bfloat16, zeros beyond: two steps of the sum side by side.
-
-    Args:
-        weight: of a linear layer.
-        width: even, at least ``in`` and ``out``.
-    """
-    panels = padded_columns(width) // COLUMNS
-    full = torch.zeros(width, panels * COLUMNS, dtype=torch.bfloat16)
-    full[: weight.size(1), : weight.size(0)] = weight.t()
-    bits = full.view(torch.int16).view(width // 2, 2, panels, COLUMNS)
-    return bits.permute(2, 0, 3, 1).contiguous().numpy()
+from panoptag_pyg.ops.kernels_numba.products import leading_dimension
+from panoptag_pyg.ops.kernels_numba.tiles import ROWS
 
 
 @njit(nogil=True, cache=True, fastmath=FAST)
@@ -55,24 +41,7 @@ def normalise_activate_rounded(h: Any, rows: int, width: int, weight: Any, bias:
             square += delta * delta
         deviation = np.float32(1.0) / np.sqrt(square * scale + NORM_EPS)
         for c in range(width):
-            activated[c] = rounded_bfloat16(gelu((row[c] - mean) * deviation * weight[c] + bias[c]))
-
-
-@njit(nogil=True, cache=True)
-def product_of_pairs(a: Any, rows: int, weight: Any, c: Any) -> None:
-    """C[rows] = A[rows] · W in float32, for bits of bfloat16 A [rows, ld] and packed W; writes whole tiles."""
-    panels, depth, columns, _ = weight.shape
-    for panel in range(panels):
-        for row in range(0, rows, ROWS):
-            bfloat16_tile(
-                a[row:].ctypes.data,
-                a.shape[1] // 2,
-                weight[panel:].ctypes.data,
-                columns,
-                c[row:].ctypes.data + 4 * panel * columns,
-                c.shape[1],
-                depth,
-            )
+            activated[c] = gelu_rounded((row[c] - mean) * deviation * weight[c] + bias[c])
 
 
 @njit(nogil=True, cache=True)
@@ -105,13 +74,11 @@ def forward_block(
         first_rows(neighbour, centre, table, first, last, h)
         for layer in range(number):
             normalise_activate_rounded(h, edges, widths[layer], norm_weights[layer], norm_biases[layer], active)
-            product_of_pairs(active, edges, weights[layer], h)
-            if layer + 1 < number:
-                add_bias(h, edges, biases[layer])
+            product_of_pairs(active, edges, weights[layer], biases[layer], h)
         if winner.shape[0] > 0:
-            largest_slots(h, last - first, k, biases[number - 1], out[first:last], winner[first:last])
+            largest_slots(h, last - first, k, out[first:last], winner[first:last])
         else:
-            largest(h, last - first, k, biases[number - 1], out[first:last])
+            largest(h, last - first, k, out[first:last])
 
 
 def edge_layers(
@@ -122,7 +89,6 @@ def edge_layers(
     num_points, k = table.shape
     out = torch.empty(num_points, layers.widths[-1])
     winner = torch.empty(num_points if training else 0, layers.widths[-1], dtype=torch.int16)
-    even = layers.width + layers.width % 2
     chunk = chunk_of(k)
     points = -(-POINTS // chunk) * chunk
     run_blocks(
@@ -134,7 +100,7 @@ def edge_layers(
         np.array(layers.widths),
         layers.padded(layers.norm_weights),
         layers.padded(layers.norm_biases),
-        np.stack([packed_pairs(weight, even) for weight in parameters[4::4]]),
+        np.stack([packed_pairs(weight, layers.width, layers.width) for weight in parameters[4::4]]),
         layers.padded(layers.biases),
         points,
         chunk,

@@ -15,11 +15,11 @@ from scipy.special import erf
 FAST = {"reassoc", "contract"}
 
 
-def _cumulative_coefficients(degree: int) -> tuple[Any, ...]:
+def _cumulative_coefficients(degree: int, limit: float) -> tuple[Any, ...]:
     r"""Coefficients of :math:`(\Phi(x) - 1/2) / x` in :math:`u = 2 x^2 / L^2 - 1`, highest first."""
 
     def function(u: np.ndarray) -> np.ndarray:
-        x = np.sqrt(np.maximum((u + 1) * LIMIT**2 / 2, 1e-30))
+        x = np.sqrt(np.maximum((u + 1) * limit**2 / 2, 1e-30))
         return erf(x / np.sqrt(2)) / (2 * x)
 
     return tuple(chebyshev.cheb2poly(chebyshev.chebinterpolate(function, degree))[::-1].astype(np.float32))
@@ -27,10 +27,16 @@ def _cumulative_coefficients(degree: int) -> tuple[Any, ...]:
 
 #: Beyond this Φ is 0 or 1 to 2e-8.
 LIMIT = 5.5
-_C14, _C13, _C12, _C11, _C10, _C9, _C8, _C7, _C6, _C5, _C4, _C3, _C2, _C1, _C0 = _cumulative_coefficients(14)
+_C14, _C13, _C12, _C11, _C10, _C9, _C8, _C7, _C6, _C5, _C4, _C3, _C2, _C1, _C0 = _cumulative_coefficients(14, LIMIT)
 _SCALE = np.float32(2 / LIMIT**2)
 _SQUARE = np.float32(LIMIT**2)
 _LIMIT = np.float32(LIMIT)
+#: The same for results that are rounded to bfloat16, to 2e-4 of the largest.
+COARSE_LIMIT = 4.0
+_B7, _B6, _B5, _B4, _B3, _B2, _B1, _B0 = _cumulative_coefficients(7, COARSE_LIMIT)
+_COARSE_SCALE = np.float32(2 / COARSE_LIMIT**2)
+_COARSE_SQUARE = np.float32(COARSE_LIMIT**2)
+_COARSE_LIMIT = np.float32(COARSE_LIMIT)
 
 
 @intrinsic
@@ -105,7 +111,16 @@ def gelu_slope(x):
 
 
 @njit(inline="always", fastmath={"contract"})
-def rounded_bfloat16(x):
-    """Bits of the bfloat16 nearest to a float32, ties to even."""
-    bits = bits_of_float(x)
+def gelu_rounded(x):
+    """Bits of the bfloat16 nearest to GELU(x), up to 2e-4 in Φ; ties to even."""
+    t = min(x * x, _COARSE_SQUARE)
+    u = t * _COARSE_SCALE - float32(1.0)
+    p = _B7 * u + _B6
+    p = p * u + _B5
+    p = p * u + _B4
+    p = p * u + _B3
+    p = p * u + _B2
+    p = p * u + _B1
+    p = p * u + _B0
+    bits = bits_of_float(x * (float32(0.5) + min(max(x, -_COARSE_LIMIT), _COARSE_LIMIT) * p))
     return np.int16((bits + np.int32(0x7FFF) + ((bits >> np.int32(16)) & np.int32(1))) >> np.int32(16))

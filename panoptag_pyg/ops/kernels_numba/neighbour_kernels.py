@@ -204,7 +204,7 @@ def _select(key, own, n, padded, k, loop, threshold, power, scratch, first, targ
 
 @_compile
 def _threshold(key, n, padded, degree, most, threshold, power, logs):
-    """A threshold with ``degree`` to ``most`` keys up to it; or one with fewer, and how many keys of the next to add."""
+    """A threshold with ``degree`` to ``most`` keys up to it; or with fewer, and how many of the next key to add."""
     octave = 1 << (23 if key.itemsize == 4 else 52)
     # Keys up to `low` are too few, those up to `high` enough.
     low, high = -2, int(np.iinfo(key.dtype).max) - 1

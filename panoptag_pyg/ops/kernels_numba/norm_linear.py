@@ -19,6 +19,7 @@ from panoptag_pyg.ops.kernels_numba.products import (
     padded_rows,
     product,
 )
+from panoptag_pyg.ops.kernels_numba.tiles import ROWS as TILE_ROWS
 
 NORM_EPS = np.float32(1e-5)
 #: Rows of a block of the forward pass: 96 × 256 floats are a tenth of a core's 1 MiB L2.
@@ -73,26 +74,26 @@ def forward_block(
     """Rows block · ROWS … of the forward pass."""
     first = block * ROWS
     rows = min(ROWS, x.shape[0] - first)
-    normed = np.zeros((ROWS + 12, ld), np.float32)
-    h = np.empty((ROWS + 12, ld), np.float32)
+    normed = np.zeros((ROWS + TILE_ROWS, ld), np.float32)
+    h = np.empty((ROWS + TILE_ROWS, ld), np.float32)
     deviations = np.empty(ROWS, np.float32)
     normalise(x, first, rows, normed, deviations)
     scale_and_shift(normed, rows, norm_weight, norm_bias, normed)
-    product(normed, rows, weight, h)
+    product(normed, rows, weight, bias, h)
     width = out.shape[1]
     for r in range(rows):
         row, result = h[r], out[first + r]
         if not residual:
             for c in range(width):
-                result[c] = row[c] + bias[c]
+                result[c] = row[c]
             continue
         own = x[first + r]
         if active.shape[0] > 0:
             kept = active[first + r]
             for c in range(width):
-                kept[c] = row[c] + bias[c]
+                kept[c] = row[c]
         for c in range(width):
-            result[c] = own[c] + gelu(row[c] + bias[c])
+            result[c] = own[c] + gelu(row[c])
 
 
 @njit(nogil=True, cache=True, fastmath=FAST)
@@ -114,10 +115,11 @@ def backward_block(
     grad_bias: Any,
 ) -> None:
     """Rows bounds[block] … of the backward pass; sums for this block alone."""
-    normed = np.zeros((ROWS + 12, ld), np.float32)
-    shifted = np.zeros((ROWS + 12, ld), np.float32)
-    grad = np.zeros((ROWS + 12, ld), np.float32)
-    grad_input = np.zeros((ROWS + 12, ld), np.float32)
+    normed = np.zeros((ROWS + TILE_ROWS, ld), np.float32)
+    shifted = np.zeros((ROWS + TILE_ROWS, ld), np.float32)
+    grad = np.zeros((ROWS + TILE_ROWS, ld), np.float32)
+    grad_input = np.zeros((ROWS + TILE_ROWS, ld), np.float32)
+    nothing = np.zeros(ld, np.float32)
     deviations = np.empty(ROWS, np.float32)
     dim, width = x.shape[1], grad_out.shape[1]
     scale = np.float32(1.0 / dim)
@@ -138,7 +140,7 @@ def backward_block(
             for c in range(width):
                 total_bias[c] += row[c]
         add_transposed_product(grad, shifted, rows, grad_weight[block])
-        product(grad, rows, weight, grad_input)
+        product(grad, rows, weight, nothing, grad_input)
         for r in range(rows):
             row, n = grad_input[r], normed[r]
             total = np.float32(0.0)
@@ -177,7 +179,7 @@ def forward(
         norm_weight.numpy(),
         norm_bias.numpy(),
         packed(weight.numpy(), dim, width),
-        bias.numpy(),
+        np.pad(bias.numpy(), (0, padded_columns(width) - width)),
         residual,
         out.numpy(),
         active.numpy(),

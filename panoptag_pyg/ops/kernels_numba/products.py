@@ -72,13 +72,14 @@ def packed(weight: np.ndarray, depth: int, width: int, transposed: bool = False)
 
 
 @njit(nogil=True, cache=True)
-def product(a: Any, rows: int, weight: Any, c: Any) -> None:
-    """C[rows] = A[rows] · W for packed W [panels, depth, COLUMNS]; writes whole tiles.
+def product(a: Any, rows: int, weight: Any, bias: Any, c: Any) -> None:
+    """C[rows] = A[rows] · W + b for packed W [panels, depth, COLUMNS]; writes whole tiles.
 
     Args:
         a: [≥ padded_rows(rows), ld].
         rows: rows wanted.
         weight: packed.
+        bias: [≥ panels · COLUMNS].
         c: [≥ padded_rows(rows), ld].
     """
     panels, depth, columns = weight.shape
@@ -89,6 +90,8 @@ def product(a: Any, rows: int, weight: Any, c: Any) -> None:
                 a.shape[1],
                 weight[panel:].ctypes.data,
                 columns,
+                bias.ctypes.data + 4 * panel * columns,
+                0,
                 c[row:].ctypes.data + 4 * panel * columns,
                 c.shape[1],
                 depth,
@@ -112,6 +115,8 @@ def add_transposed_product(a: Any, b: Any, rows: int, c: Any) -> None:
                 a.shape[1],
                 b.ctypes.data + 4 * column,
                 b.shape[1],
+                c[row:].ctypes.data + 4 * column,
+                c.shape[1],
                 c[row:].ctypes.data + 4 * column,
                 c.shape[1],
                 rows,

@@ -10,19 +10,23 @@ Numba's cache looks at the file of the kernel, not at this one: after a change h
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
+from numba import extending
 from numba.core import cgutils, types
-from numba.extending import intrinsic, models, register_model
+from numba.extending import models, register_model
+
+#: Typed loosely: Numba's own types don't know that it passes the context, and literals for numbers.
+intrinsic: Any = extending.intrinsic
 
 
 class Vector(types.Type):
     """``lanes`` floats or whole numbers side by side."""
 
-    def __init__(self, scalar: types.Number, lanes: int) -> None:
+    def __init__(self, scalar: Any, lanes: int) -> None:
         super().__init__(name=f"Vector({scalar}, {lanes})")
         self.scalar, self.lanes = scalar, lanes
 
@@ -69,40 +73,79 @@ def store(typing_context, array, offset, vector):
     return types.void(array, types.intp, vector), generate
 
 
+@intrinsic
+def load_row(typing_context, columns, array, offset):
+    """As many elements from ``offset`` on as the tuple ``columns`` has entries, as one vector."""
+    vector = Vector(array.dtype, columns.count)
+
+    def generate(context, builder, signature, arguments):
+        pointer = _pointer(context, builder, signature.args[1], *arguments[1:])
+        return _load(context, builder, vector, pointer)
+
+    return vector(columns, array, types.intp), generate
+
+
+@intrinsic
+def splat_row(typing_context, columns, value):
+    """The scalar ``value`` in as many lanes as the tuple ``columns`` has entries."""
+
+    def generate(context, builder, signature, arguments):
+        return _splat(builder, arguments[1], columns.count)
+
+    return Vector(value, columns.count)(columns, value), generate
+
+
 @intrinsic(prefer_literal=True)
-def load_columns(typing_context, columns, array, offset, stride, lanes):
-    """One vector for each entry of the tuple ``columns``: from ``offset``, ``offset + stride``, …"""
+def load_transposed(typing_context, columns, array, offset, lanes):
+    """Rows [lanes, columns] that stand one after the other, from ``offset`` on: a vector for each column."""
     vector = Vector(array.dtype, lanes.literal_value)
     result = types.UniTuple(vector, columns.count)
 
     def generate(context, builder, signature, arguments):
-        _, values, offset, stride, _ = arguments
-        vectors = []
-        for _ in range(columns.count):
-            pointer = _pointer(context, builder, signature.args[1], values, offset)
-            vectors.append(_load(context, builder, vector, pointer))
-            offset = builder.add(offset, stride)
-        return context.make_tuple(builder, result, vectors)
+        pointer = _pointer(context, builder, signature.args[1], *arguments[1:3])
+        rows = _load(context, builder, Vector(array.dtype, vector.lanes * columns.count), pointer)
+        return context.make_tuple(builder, result, _untangled(builder, rows, columns.count))
 
-    return result(columns, array, types.intp, types.intp, lanes), generate
+    return result(columns, array, types.intp, lanes), generate
 
 
 @intrinsic
-def store_columns(typing_context, array, offset, stride, vectors):
-    """Write the tuple's vectors to ``offset``, ``offset + stride``, …"""
-    scalar = vectors.dtype.scalar
+def store_transposed(typing_context, array, offset, vectors):
+    """Write a vector for each column as rows [lanes, columns], one after the other."""
 
     def generate(context, builder, signature, arguments):
-        values, offset, stride, columns = arguments
-        for c in range(vectors.count):
-            vector = builder.extract_value(columns, c)
-            pointer = _pointer(context, builder, signature.args[0], values, offset)
-            target = builder.bitcast(pointer, vector.type.as_pointer())
-            builder.store(vector, target, align=scalar.bitwidth // 8)
-            offset = builder.add(offset, stride)
+        pointer = _pointer(context, builder, signature.args[0], *arguments[:2])
+        columns = [builder.extract_value(arguments[2], c) for c in range(vectors.count)]
+        rows = _entangled(builder, columns)
+        builder.store(rows, builder.bitcast(pointer, rows.type.as_pointer()), align=array.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, types.intp, vectors), generate
+    return types.void(array, types.intp, vectors), generate
+
+
+@intrinsic
+def sum_of_products(typing_context, first, second):
+    """Σ_c first[c] · second[c], over two tuples of vectors."""
+
+    def generate(context, builder, signature, arguments):
+        total = None
+        for c in range(first.count):
+            a, b = (builder.extract_value(argument, c) for argument in arguments)
+            total = builder.fmul(a, b) if total is None else _fma(builder, a, b, total)
+        return total
+
+    return first.dtype(first, second), generate
+
+
+@intrinsic
+def magnitudes(typing_context, vectors):
+    """|vectors[c]| for each of the tuple's vectors."""
+
+    def generate(context, builder, signature, arguments):
+        columns = (builder.extract_value(arguments[0], c) for c in range(vectors.count))
+        return context.make_tuple(builder, vectors, [_call(builder, "fabs", column) for column in columns])
+
+    return vectors(vectors), generate
 
 
 @intrinsic
@@ -211,7 +254,7 @@ def _nearest_whole(builder, x):
 
 
 def _exp2(builder, x):
-    r"""2^x for x ≥ -126 (-1022 in double) and below 127: 2^n from the exponent's bits times a polynomial of the rest."""
+    """2^x for -126 ≤ x < 127 (-1022 in double): 2^n from the exponent's bits, times a polynomial of the rest."""
     form = _form(x)
     shifted = builder.fadd(x, form.constant(1.5 * 2.0**form.mantissa_bits))
     whole = builder.fsub(shifted, form.constant(1.5 * 2.0**form.mantissa_bits))
@@ -277,7 +320,8 @@ class _form:
     def __init__(self, value: Any) -> None:
         self.type, lanes = value.type, value.type.count
         double = isinstance(value.type.element, ir.DoubleType)
-        self.numpy, self.numpy_bits = (np.float64, np.int64) if double else (np.float32, np.int32)
+        self.numpy: Any = np.float64 if double else np.float32
+        self.numpy_bits: Any = np.int64 if double else np.int32
         self.mantissa_bits, self.exp_degree, self.log_degree = (52, 11, 9) if double else (23, 6, 4)
         self.bits = ir.VectorType(ir.IntType(64 if double else 32), lanes)
 
@@ -300,14 +344,51 @@ def _interpolate(function: Callable[..., Any], degree: int, low: float, high: fl
     return list(chebyshev.convert(kind=np.polynomial.Polynomial, domain=[-1, 1], window=[-1, 1]).coef)
 
 
+def _untangled(builder: Any, rows: Any, num_columns: int) -> list[Any]:
+    """Columns of rows that stand one after the other: by halves, as processors shuffle two vectors at a time."""
+    if num_columns == 1:
+        return [rows]
+    if num_columns % 2:
+        return [_chosen(builder, rows, rows, range(c, rows.type.count, num_columns)) for c in range(num_columns)]
+    even, odd = (_chosen(builder, rows, rows, range(first, rows.type.count, 2)) for first in (0, 1))
+    halves = zip(*(_untangled(builder, half, num_columns // 2) for half in (even, odd)), strict=True)
+    return [column for pair in halves for column in pair]
+
+
+def _entangled(builder: Any, columns: list[Any]) -> Any:
+    """The reverse: rows, one after the other."""
+    if len(columns) == 1:
+        return columns[0]
+    count = columns[0].type.count
+    if len(columns) % 2:
+        rows = columns[0]
+        for number, column in enumerate(columns[1:], 1):
+            # Old rows have `number` columns; positions from rows' end on are the new column's.
+            padded = _chosen(builder, column, column, [*range(count), *[0] * (rows.type.count - count)])
+            order = [
+                row * number + c if c < number else rows.type.count + row
+                for row in range(count)
+                for c in range(number + 1)
+            ]
+            rows = _chosen(builder, rows, padded, order)
+        return rows
+    even, odd = _entangled(builder, columns[::2]), _entangled(builder, columns[1::2])
+    size = even.type.count
+    return _chosen(builder, even, odd, [i // 2 + size * (i % 2) for i in range(2 * size)])
+
+
+def _chosen(builder: Any, first: Any, second: Any, lanes: Iterable[int]) -> Any:
+    lanes = list(lanes)
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
+    return builder.shuffle_vector(first, second, mask)
+
+
 def _by_pairs(builder: Any, vector: Any, combine: Callable[[Any, Any], Any]) -> Any:
     """One scalar from all lanes: the two halves combined, again and again."""
     while (lanes := vector.type.count) > 1:
-        halves = []
-        for first in (0, lanes // 2):
-            mask = ir.Constant(ir.VectorType(ir.IntType(32), lanes // 2), list(range(first, first + lanes // 2)))
-            halves.append(builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask))
-        vector = combine(*halves)
+        half = lanes // 2
+        low, high = (_chosen(builder, vector, vector, range(first, first + half)) for first in (0, half))
+        vector = combine(low, high)
     return builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
 
 

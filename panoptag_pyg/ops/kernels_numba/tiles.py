@@ -48,7 +48,6 @@ class _Emitter:
         self.builder = builder
         self.lanes = lanes
         self.vector = ir.VectorType(_float, lanes)
-        self.zero = ir.Constant(self.vector, [ir.Constant(_float, 0.0)] * lanes)
         signature = ir.FunctionType(self.vector, [self.vector] * 3)
         self._fma = cgutils.get_or_insert_function(builder.module, signature, f"llvm.fma.v{lanes}f32")
 
@@ -73,6 +72,20 @@ class _Emitter:
     def multiply_add(self, a: Any, b: Any, total: Any) -> Any:
         return self.builder.call(self._fma, [a, b, total])
 
+    def tile_from(self, address: Any, stride: Any, rows: int, vectors: int) -> list[tuple[Any, Any]]:
+        """What the sums of a tile start from, for :meth:`loop`."""
+        return [
+            (self.vector, self.load(self.builder.add(self.offset(address, stride, i), _number(4 * self.lanes * j))))
+            for i in range(rows)
+            for j in range(vectors)
+        ]
+
+    def store_tile(self, values: list[Any], address: Any, stride: Any, rows: int, vectors: int) -> None:
+        for i in range(rows):
+            for j in range(vectors):
+                target = self.builder.add(self.offset(address, stride, i), _number(4 * self.lanes * j))
+                self.store(values[i * vectors + j], target)
+
     def loop(self, steps: Any, carried: list[tuple[Any, Any]], body: Any) -> list[Any]:
         """``for step in range(steps)`` with at least one step; ``body(values) → values`` of those carried along."""
         builder = self.builder
@@ -95,23 +108,26 @@ class _Emitter:
         return results
 
 
-def make_product_tile(rows: int, vectors: int, lanes: int, transposed: bool, accumulate: bool) -> Any:
-    """An intrinsic ``tile(a, lda, b, ldb, c, ldc, depth)`` for ``C[rows, vectors·lanes] (+)= A · B``.
+def make_product_tile(rows: int, vectors: int, lanes: int, transposed: bool) -> Any:
+    """An intrinsic ``tile(a, lda, b, ldb, start, lds, c, ldc, depth)`` for ``C[rows, vectors·lanes] = S + A · B``.
+
+    S is what the sums start from: a bias (``lds`` = 0), or C itself.
 
     Args:
         rows: rows of C.
         vectors: vectors per row of C.
         lanes: floats per vector.
         transposed: A is kept as [depth, rows] instead of [rows, depth].
-        accumulate: add to C instead of overwriting it.
     """
 
     @intrinsic
-    def tile(typingctx: Any, a: Any, lda: Any, b: Any, ldb: Any, c: Any, ldc: Any, depth: Any) -> Any:
+    def tile(
+        typingctx: Any, a: Any, lda: Any, b: Any, ldb: Any, start: Any, lds: Any, c: Any, ldc: Any, depth: Any
+    ) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            a, lda, b, ldb, c, ldc, depth = arguments
+            a, lda, b, ldb, start, lds, c, ldc, depth = arguments
             emit = _Emitter(builder, lanes)
-            lda, ldb, ldc = (builder.mul(stride, _number(4)) for stride in (lda, ldb, ldc))
+            lda, ldb, lds, ldc = (builder.mul(stride, _number(4)) for stride in (lda, ldb, lds, ldc))
             step_a = lda if transposed else _number(4)
 
             def body(values: list[Any]) -> list[Any]:
@@ -125,16 +141,12 @@ def make_product_tile(rows: int, vectors: int, lanes: int, transposed: bool, acc
                         sums.append(emit.multiply_add(left, right[j], totals[i * vectors + j]))
                 return [builder.add(at, step_a), builder.add(bt, ldb), *sums]
 
-            carried = [(_int64, a), (_int64, b), *[(emit.vector, emit.zero)] * (rows * vectors)]
+            carried = [(_int64, a), (_int64, b), *emit.tile_from(start, lds, rows, vectors)]
             sums = emit.loop(depth, carried, body)[2:]
-            for i in range(rows):
-                for j in range(vectors):
-                    address = builder.add(emit.offset(c, ldc, i), _number(4 * lanes * j))
-                    value = sums[i * vectors + j]
-                    emit.store(builder.fadd(emit.load(address), value) if accumulate else value, address)
+            emit.store_tile(sums, c, ldc, rows, vectors)
             return context.get_dummy_value()
 
-        return types.void(*[types.intp] * 7), generate
+        return types.void(*[types.intp] * 9), generate
 
     return tile
 
@@ -200,11 +212,13 @@ def make_bfloat16_tile(rows: int, vectors: int) -> Any:
     lanes = 16
 
     @intrinsic
-    def tile(typingctx: Any, a: Any, lda: Any, b: Any, ldb: Any, c: Any, ldc: Any, depth: Any) -> Any:
+    def tile(
+        typingctx: Any, a: Any, lda: Any, b: Any, ldb: Any, start: Any, lds: Any, c: Any, ldc: Any, depth: Any
+    ) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            a, lda, b, ldb, c, ldc, depth = arguments
+            a, lda, b, ldb, start, lds, c, ldc, depth = arguments
             emit = _Emitter(builder, lanes)
-            lda, ldb, ldc = (builder.mul(stride, _number(4)) for stride in (lda, ldb, ldc))
+            lda, ldb, lds, ldc = (builder.mul(stride, _number(4)) for stride in (lda, ldb, lds, ldc))
             pairs = ir.VectorType(_Bfloat(), 2 * lanes)
             whole = ir.VectorType(_int32, lanes)
             product = cgutils.get_or_insert_function(
@@ -226,20 +240,18 @@ def make_bfloat16_tile(rows: int, vectors: int) -> Any:
                         sums.append(builder.call(product, [totals[i * vectors + j], left, right[j]]))
                 return [builder.add(at, _number(4)), builder.add(bt, ldb), *sums]
 
-            carried = [(_int64, a), (_int64, b), *[(emit.vector, emit.zero)] * (rows * vectors)]
+            carried = [(_int64, a), (_int64, b), *emit.tile_from(start, lds, rows, vectors)]
             sums = emit.loop(depth, carried, body)[2:]
-            for i in range(rows):
-                for j in range(vectors):
-                    emit.store(sums[i * vectors + j], builder.add(emit.offset(c, ldc, i), _number(4 * lanes * j)))
+            emit.store_tile(sums, c, ldc, rows, vectors)
             return context.get_dummy_value()
 
-        return types.void(*[types.intp] * 7), generate
+        return types.void(*[types.intp] * 9), generate
 
     return tile
 
 
-product_tile = make_product_tile(ROWS, VECTORS, LANES, transposed=False, accumulate=False)
-transposed_tile = make_product_tile(ROWS, VECTORS, LANES, transposed=True, accumulate=True)
+product_tile = make_product_tile(ROWS, VECTORS, LANES, transposed=False)
+transposed_tile = make_product_tile(ROWS, VECTORS, LANES, transposed=True)
 combine_wide = make_combination(8, LANES)
 combine_narrow = make_combination(VECTORS, LANES)
 bfloat16_tile = make_bfloat16_tile(ROWS, VECTORS) if BFLOAT16 else None
