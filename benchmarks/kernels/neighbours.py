@@ -80,7 +80,7 @@ def _rows(
     def ours(backend: str) -> Callable[[], Tensor]:
         return lambda: ops.neighbour_table(x, k, ptr, loop=True, backend=backend)
 
-    info: dict[str, Any] = {"dtype": x.dtype, "k": k, "dim": x.size(1)}
+    info: dict[str, Any] = {"dtype": x.dtype, "k": k, "dim": x.size(1), "metric": "euclidean"}
     own = [
         Contestant(label, ours(backend), lambda run=ours(backend): check(run()))  # type: ignore[misc]
         for backend, label in backends("neighbour_table", settings.device, ("torch-cluster",), **info)
