@@ -7,12 +7,13 @@ from typing import Optional, Union
 
 import torch
 from torch import Tensor
+from torch_geometric.nn import MessagePassing
 from torch_geometric.typing import OptTensor, PairOptTensor, PairTensor
 
 from panoptag_pyg import ops
 from panoptag_pyg.nn import edge_mlp
 from panoptag_pyg.nn.edge_conv import EdgeConv, chunked_max, factored, fused, is_max
-from panoptag_pyg.ops.graphs import event_ptrs
+from panoptag_pyg.ops.event_bounds import event_ptrs
 
 
 class DynamicEdgeConv(EdgeConv):
@@ -40,6 +41,8 @@ class DynamicEdgeConv(EdgeConv):
 
     Source: Wang et al., *Dynamic Graph CNN*, arXiv:1801.07829.
     """
+
+    propagate = MessagePassing.propagate  # see EdgeConv
 
     def __init__(  # type: ignore[no-untyped-def]
         self, nn: Callable[[Tensor], Tensor], k: int, aggr: str = "max", num_workers: int = 1, **kwargs

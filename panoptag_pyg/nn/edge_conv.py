@@ -43,6 +43,9 @@ class EdgeConv(pyg.EdgeConv):
     Source: Wang et al., *Dynamic Graph CNN*, arXiv:1801.07829, eq. 8.
     """
 
+    # PyG swaps this method of a class on its first use, and would take the swapped one of a parent for the original.
+    propagate = pyg.MessagePassing.propagate
+
     def __init__(self, nn: Callable[[Tensor], Tensor], aggr: str = "max", **kwargs) -> None:  # type: ignore[no-untyped-def]
         super().__init__(nn, aggr, **kwargs)
 

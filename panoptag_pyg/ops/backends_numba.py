@@ -84,8 +84,8 @@ def _supports_edge_conv(dtype: torch.dtype, widths: tuple[int, ...], **info: Any
 
 
 def neighbour_table(x: Tensor, k: int, ptr: Tensor, metric: Any, loop: bool) -> Tensor:
-    """See :func:`panoptag_pyg.ops.neighbour_table`; other metrics than these two run in plain torch."""
-    if metric not in ("euclidean", "wrapped_phi"):
+    """See :func:`panoptag_pyg.ops.neighbour_table`; what the kernels aren't for runs in plain torch."""
+    if metric not in ("euclidean", "wrapped_phi") or (x.dtype != torch.float32 and x.size(1) > 4):
         return neighbours_torch.neighbour_table(x, k, ptr, metric, loop)
     from panoptag_pyg.ops.kernels_numba import neighbours
 
@@ -123,9 +123,9 @@ def ragged_attention_backward(
     """Backward pass of :func:`panoptag_pyg.ops.ragged_attention`."""
     from panoptag_pyg.ops.kernels_numba import attention
 
-    tensors = (_widened(tensor) for tensor in (grad_out, q, k, v, out))
-    grad_q, grad_k, grad_v = attention.backward(*tensors, log_sum, q_ptr, k_ptr)
-    return grad_q.to(q.dtype), grad_k.to(q.dtype), grad_v.to(q.dtype)
+    grad_out, out = _widened(grad_out), _widened(out)
+    grads = attention.backward(grad_out, _widened(q), _widened(k), _widened(v), out, log_sum, q_ptr, k_ptr)
+    return grads[0].to(q.dtype), grads[1].to(q.dtype), grads[2].to(q.dtype)
 
 
 def _widened(x: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from panoptag_pyg.errors import ConfigError
+from panoptag_pyg.ops.event_bounds import count_events, ptr_of, ptrs_of
 from panoptag_pyg.ops.metrics import Distance
 from panoptag_pyg.ops.neighbours import (
     check_k,
@@ -17,7 +18,6 @@ from panoptag_pyg.ops.neighbours import (
     neighbour_mask,
     neighbour_table,
 )
-from panoptag_pyg.ops.ragged import ptr_from_batch
 
 FLOWS = ("source_to_target", "target_to_source")
 #: Neighbours of a radius search without a limit.
@@ -204,28 +204,6 @@ def radius(
     return _radius(x, y, r, bounds, max_num_neighbors, metric, False, backend)
 
 
-def event_ptrs(
-    x: Tensor, y: Tensor, batch_x: Tensor | None, batch_y: Tensor | None, batch_size: int | None = None
-) -> tuple[Tensor, Tensor]:
-    """First row of each event in x and in y, from their batch vectors; also inside ``torch.compile``.
-
-    Args:
-        x: rows of all events.
-        y: rows of all events of another set.
-        batch_x: event of each row of x, ascending. Default: one event.
-        batch_y: event of each row of y, ascending. Default: one event.
-        batch_size: number of events. Default: that of the last row of either, + 1.
-
-    Shapes:
-        x [P, …], y [Q, …] → ptr [B+1], ptr [B+1].
-
-    Raises:
-        ValueError: for a batch that isn't sorted, doesn't fit, or is missing.
-    """
-    ptr_x, ptr_y = _event_ptrs_op(x.detach(), y.detach(), batch_x, batch_y, batch_size)
-    return ptr_x, ptr_y
-
-
 _Bounds = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None, int | None]
 
 
@@ -266,43 +244,6 @@ def _directed(edge_index: Tensor, flow: str) -> Tensor:
     return edge_index if flow == "source_to_target" else edge_index.flip(0)
 
 
-def _ptr(rows: Tensor, batch: Tensor | None, ptr: Tensor | None, num_events: int, name: str) -> Tensor:
-    if ptr is not None:
-        return ptr
-    if batch is None:
-        bounds = torch.full((num_events + 1,), len(rows), device=rows.device)
-        bounds[:1] = 0
-        return bounds
-    if batch.shape != rows.shape[:1]:
-        expected = f"one event for each of the {len(rows)} rows"
-        raise ValueError(f"{name} must have {expected}, got the shape {list(batch.shape)}")
-    return ptr_from_batch(batch, num_events)
-
-
-def _num_events(batch_size: int | None, *batches: Tensor | None) -> int:
-    if batch_size is not None:
-        return batch_size
-    return max(1, *(int(batch[-1]) + 1 if batch is not None and batch.numel() else 1 for batch in batches))
-
-
-def _ptrs(
-    x: Tensor,
-    y: Tensor,
-    batch_x: Tensor | None,
-    batch_y: Tensor | None,
-    ptr_x: Tensor | None,
-    ptr_y: Tensor | None,
-    batch_size: int | None,
-) -> tuple[Tensor, Tensor]:
-    num_events = _num_events(batch_size, batch_x, batch_y)
-    for ptr in (ptr_x, ptr_y):
-        num_events = num_events if ptr is None else ptr.numel() - 1
-    for given, batch, ptr in (("x", batch_x, ptr_x), ("y", batch_y, ptr_y)):
-        if num_events > 1 and batch is None and ptr is None:
-            raise ValueError(f"there are {num_events} events, so the event of each row of {given} must be given too")
-    return _ptr(x, batch_x, ptr_x, num_events, "batch_x"), _ptr(y, batch_y, ptr_y, num_events, "batch_y")
-
-
 @torch.compiler.disable
 @torch.no_grad()
 def _compute_knn_graph(
@@ -315,7 +256,7 @@ def _compute_knn_graph(
     metric: str | Distance,
     backend: str,
 ) -> Tensor:
-    ptr = _ptr(x, batch, ptr, _num_events(batch_size, batch), "batch")
+    ptr = ptr_of(x, batch, ptr, count_events(batch_size, batch), "batch")
     table = neighbour_table(x, k, ptr, metric, loop, backend)
     mask = neighbour_mask(ptr, k, len(x), loop)
     centre = torch.arange(len(x), device=x.device)[:, None].expand_as(table)
@@ -336,7 +277,7 @@ def _compute_knn(
     metric: str | Distance,
     backend: str,
 ) -> Tensor:
-    ptr_x, ptr_y = _ptrs(x, y, batch_x, batch_y, ptr_x, ptr_y, batch_size)
+    ptr_x, ptr_y = ptrs_of(x, y, batch_x, batch_y, ptr_x, ptr_y, batch_size)
     table = cross_neighbour_table(x, y, k, ptr_x, ptr_y, metric, backend)
     degree = torch.repeat_interleave(ptr_x.diff(), ptr_y.diff(), output_size=len(y))
     mask = torch.arange(k, device=x.device) < degree[:, None]
@@ -360,7 +301,7 @@ def _compute_radius(
     ignore_self: bool,
     backend: str,
 ) -> Tensor:
-    ptr_x, ptr_y = _ptrs(x, y, batch_x, batch_y, ptr_x, ptr_y, batch_size)
+    ptr_x, ptr_y = ptrs_of(x, y, batch_x, batch_y, ptr_x, ptr_y, batch_size)
     check_pair(x, y, ptr_x, ptr_y)
     x, y = coordinates(x), coordinates(y, "y")
     dtype = torch.promote_types(x.dtype, y.dtype)
@@ -421,19 +362,6 @@ def _radius_op(
 ) -> Tensor:
     bounds = batch_x, batch_y, ptr_x, ptr_y, batch_size
     return _compute_radius(x, y, r, *bounds, max_num_neighbors, metric, ignore_self, backend)
-
-
-@torch.library.custom_op("panoptag_pyg::event_ptrs", mutates_args=())
-def _event_ptrs_op(
-    x: Tensor, y: Tensor, batch_x: Tensor | None, batch_y: Tensor | None, batch_size: int | None
-) -> Tensor:
-    return torch.stack(_ptrs(x, y, batch_x, batch_y, None, None, batch_size))
-
-
-@_event_ptrs_op.register_fake
-def _(x: Tensor, y: Tensor, batch_x: Tensor | None, batch_y: Tensor | None, batch_size: int | None) -> Tensor:
-    num_bounds = torch.library.get_ctx().new_dynamic_size() if batch_size is None else batch_size + 1
-    return x.new_empty((2, num_bounds), dtype=torch.long)
 
 
 for _op in (_knn_graph_op, _knn_op, _radius_op):

@@ -237,8 +237,10 @@ def _nearest(distance: Tensor, degree: int, itself: str | None, diagonal: int, m
 
     ``itself`` says where the point itself goes: ``"first"``, ``"last"``, or ``None`` for where its distance puts it.
     """
-    if distance.dtype != torch.float32 or metric not in FAST:  # keys take neither float64 nor what may be negative
+    if distance.dtype != torch.float32:
         return _sorted(distance, degree, itself, diagonal)
+    if metric not in FAST:
+        return _nearest_of_any_sign(distance, degree, itself, diagonal)
     distance = torch.nan_to_num_(distance, nan=FAR, posinf=FAR)
     if itself == "first":
         # It keeps its place before other zeros by a tiny offset of those.
@@ -267,3 +269,15 @@ def _sorted(distance: Tensor, degree: int, itself: str | None, diagonal: int) ->
         others = order[order != own].view(*order.shape[:-1], n - 1)
         order = torch.cat([own, others], dim=-1) if itself == "first" else others
     return order[..., :degree].contiguous()
+
+
+def _nearest_of_any_sign(distance: Tensor, degree: int, itself: str | None, diagonal: int) -> Tensor:
+    """As above, by whole numbers that order as floats do, the negative ones too, with the column below."""
+    distance = torch.nan_to_num(distance, nan=math.inf, posinf=math.inf, neginf=-math.inf) + 0.0  # no -0.0
+    bits = distance.contiguous().view(torch.int32).long()
+    keys = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits) << 32
+    keys |= torch.arange(distance.size(-1), device=keys.device)
+    if itself is not None:
+        own = torch.arange(diagonal, diagonal + len(keys), device=keys.device)
+        keys.diagonal(diagonal).copy_(own + ((-0x80000000 if itself == "first" else 0x7FFFFFFF) << 32))
+    return keys.topk(degree, largest=False).values & 0xFFFFFFFF

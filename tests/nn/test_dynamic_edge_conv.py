@@ -6,6 +6,7 @@ import torch_geometric.nn as pyg
 from helpers.batches import ptr_of
 from helpers.edge_networks import ALL, FUSED, ROW_BY_ROW, edge_network
 from torch import nn
+from torch_geometric.explain.algorithm.utils import clear_masks, set_masks
 
 from panoptag_pyg import ops
 from panoptag_pyg.nn import DynamicEdgeConv, EdgeConv, dynamic_edge_conv
@@ -131,6 +132,22 @@ def test_state_dict_repr_and_reset():
     first = network[0].weight.clone()
     conv.reset_parameters()
     assert not torch.equal(network[0].weight, first)
+
+
+def test_explanations_after_pygs_layers_were_used(rng):
+    x = inputs(rng)[0].detach()
+    edge_index = ops.knn(x, x, 3).flip(0)
+    pyg.EdgeConv(edge_network("ours").double())(x, edge_index)
+    for conv, arguments in (
+        (DynamicEdgeConv(edge_network("ours").double(), 3), (x,)),
+        (EdgeConv(edge_network("ours").double()), (x, edge_index)),
+    ):
+        expected = conv(*arguments)
+        set_masks(conv, torch.zeros(edge_index.size(1)).double(), edge_index, apply_sigmoid=True)
+        conv._loop_mask = torch.ones(edge_index.size(1), dtype=torch.bool)  # halve loops too
+        torch.testing.assert_close(conv(*arguments), expected / 2)
+        clear_masks(conv)
+        torch.testing.assert_close(conv(*arguments), expected)
 
 
 def test_what_is_refused(rng):

@@ -59,10 +59,21 @@ def test_a_metric_may_be_negative_and_lopsided(rng):
     """A dot product as likeness, and a distance that depends on which of two points is the centre."""
     ptr = ptr_of((9, 4))
     x = torch.from_numpy(rng.normal(size=(13, 3))).float()
-    for loop in (False, True):
-        for function in (lambda a, b: -(a @ b.T), lambda a, b: a[:, :1] - 2 * b[:, 0]):
-            table = ops.neighbour_table(x, 3, ptr, function, loop)
-            assert torch.equal(table, ops.neighbour_table(x, 3, ptr, function, loop, backend="reference"))
+    x[::4] = x[2]  # ties
+    functions = (
+        lambda a, b: -(a @ b.T).round(),  # -0.0 is no less than 0.0
+        lambda a, b: a[:, :1] - 2 * b[:, 0],
+        lambda a, b: torch.where(b[:, 0] > 0, math.nan, a[:, :1]),
+        lambda a, b: (b[:, 0] / 0).expand(len(a), -1),  # infinities
+    )
+    for function in functions:
+        for loop in (False, True):
+            for k in (1, 3, 20):
+                table = ops.neighbour_table(x, k, ptr, function, loop)
+                assert torch.equal(table, ops.neighbour_table(x.double(), k, ptr, function, loop, backend="reference"))
+        pairs = {"ptr_x": ptr, "ptr_y": ptr, "metric": function}
+        assert torch.equal(ops.knn(x, x, 3, **pairs), ops.knn(x, x, 3, **pairs, backend="reference"))
+        assert torch.equal(ops.radius(x, x, 0.5, **pairs), ops.radius(x, x, 0.5, **pairs, backend="reference"))
 
 
 def test_a_registered_metric_goes_by_name(rng, manhattan):

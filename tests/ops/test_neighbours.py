@@ -12,6 +12,10 @@ from panoptag_pyg.errors import ConfigError
 from panoptag_pyg.ops import neighbours_torch
 from panoptag_pyg.ops.registry import find
 
+#: All that can run here and promise an order of equal distances.
+BACKENDS = [name for name, reason in ops.available("knn_graph").items() if reason is None and name != "torch-cluster"]
+#: Those that compute in the input's precision.
+QUICK = [name for name in BACKENDS if name != "reference"]
 LENGTHS = (0, 0, 1, 2, 17, 0, 41, 131, 1, 0)
 
 
@@ -36,7 +40,7 @@ def brute_force(x, k, ptr, metric):
     return torch.tensor(rows, dtype=torch.long).view(-1, k)
 
 
-@pytest.mark.parametrize("backend", ["reference", "torch"])
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(("metric", "dim"), [("wrapped_phi", 2), ("euclidean", 2), ("euclidean", 5), ("cosine", 4)])
 @pytest.mark.parametrize("k", [1, 3, 7, 150])
 def test_table_equals_a_loop(rng, backend, metric, dim, k):
@@ -49,10 +53,11 @@ def test_table_equals_a_loop(rng, backend, metric, dim, k):
 @pytest.mark.parametrize("loop", [False, True])
 @pytest.mark.parametrize("k", [1, 5, 16, 200])
 @pytest.mark.parametrize(("metric", "dim"), [("wrapped_phi", 2), ("euclidean", 1), ("euclidean", 4), ("euclidean", 23)])
-def test_float32_equals_reference(rng, metric, dim, k, loop):
+@pytest.mark.parametrize("backend", QUICK)
+def test_float32_equals_reference(rng, backend, metric, dim, k, loop):
     ptr = ptr_of(LENGTHS)
     x = torch.from_numpy(rng.normal(size=(int(ptr[-1]), dim))).float()
-    table = ops.neighbour_table(x, k, ptr, metric, loop)
+    table = ops.neighbour_table(x, k, ptr, metric, loop, backend)
     reference = ops.neighbour_table(x, k, ptr, metric, loop, backend="reference")
     # Where the two differ, float32 must have found the two distances as good as equal.
     differ = (table != reference).nonzero()
@@ -62,20 +67,37 @@ def test_float32_equals_reference(rng, metric, dim, k, loop):
         assert abs(a - b) < 1e-5 * max(1.0, float(b))
 
 
-def test_a_point_far_from_the_origin_keeps_its_neighbours(rng):
+@pytest.mark.parametrize("backend", QUICK)
+def test_a_point_far_from_the_origin_keeps_its_neighbours(rng, backend):
     x = torch.from_numpy(rng.normal(size=(60, 8))).float() * 0.01 + 100
     ptr = ptr_of((60,))
-    table, reference = (ops.neighbour_table(x, 4, ptr, backend=b) for b in ("torch", "reference"))
+    table, reference = (ops.neighbour_table(x, 4, ptr, backend=b) for b in (backend, "reference"))
     assert (table == reference).float().mean() > 0.95
+
+
+@pytest.mark.parametrize("backend", QUICK)
+@pytest.mark.parametrize("dim", [2, 3, 9])
+def test_an_event_is_the_same_alone_and_in_company(rng, monkeypatch, backend, dim):
+    """Points on a lattice of thirds: rounding alone orders their many equal distances, so any other rounding shows."""
+    if backend == "numba":
+        monkeypatch.setattr("panoptag_pyg.ops.kernels_numba.neighbours.CHUNK", 1 << 14)
+    lengths = (5, 30, 0, 1, 130, 2, 41)
+    ptr = ptr_of(lengths)
+    x = torch.from_numpy(rng.integers(0, 4, size=(int(ptr[-1]), dim))).float() / 3
+    table = ops.neighbour_table(x, 6, ptr, backend=backend)
+    assert torch.equal(table, ops.neighbour_table(x, 6, ptr, backend=backend))
+    for start, stop in itertools.pairwise(ptr.tolist()):
+        alone = ops.neighbour_table(x[start:stop].clone(), 6, ptr_of((stop - start,)), backend=backend)
+        assert torch.equal(table[start:stop] - start, alone)
 
 
 @pytest.mark.parametrize("tile", [64, 1000])
 def test_tiles_do_not_change_the_table(rng, monkeypatch, tile):
     ptr = ptr_of(LENGTHS)
     x = torch.from_numpy(rng.normal(size=(int(ptr[-1]), 2))).float()
-    whole = ops.neighbour_table(x, 6, ptr, "wrapped_phi")
+    whole = ops.neighbour_table(x, 6, ptr, "wrapped_phi", backend="torch")
     monkeypatch.setattr(neighbours_torch, "TILE", tile)
-    assert torch.equal(ops.neighbour_table(x, 6, ptr, "wrapped_phi"), whole)
+    assert torch.equal(ops.neighbour_table(x, 6, ptr, "wrapped_phi", backend="torch"), whole)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -85,7 +107,7 @@ def test_tiles_do_not_change_the_table(rng, monkeypatch, tile):
 def test_the_batched_way_of_gpus_gives_the_same_table(rng, monkeypatch, dtype, loop, tile, metric, dim):
     ptr = ptr_of(LENGTHS)
     x = torch.from_numpy(rng.normal(size=(int(ptr[-1]), dim))).to(dtype)
-    expected = ops.neighbour_table(x, 9, ptr, metric, loop)
+    expected = ops.neighbour_table(x, 9, ptr, metric, loop, backend="torch")
     monkeypatch.setattr(neighbours_torch, "DEVICE_TILE", tile)
     table = torch.full_like(expected, -1)
     bounds = ptr.tolist()
@@ -94,7 +116,7 @@ def test_the_batched_way_of_gpus_gives_the_same_table(rng, monkeypatch, dtype, l
     assert (table >= 0).all()
 
 
-@pytest.mark.parametrize("backend", ["reference", "torch"])
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_equal_distances_go_to_the_lower_index(backend, dtype):
     grid = torch.cartesian_prod(torch.arange(6), torch.arange(6)).to(dtype)
@@ -109,12 +131,13 @@ def test_equal_distances_go_to_the_lower_index(backend, dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-def test_neighbours_never_come_from_another_event_even_with_nan(rng, dtype):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_neighbours_never_come_from_another_event_even_with_nan(rng, backend, dtype):
     ptr = ptr_of(LENGTHS)
     x = torch.from_numpy(rng.normal(size=(int(ptr[-1]), 6))).to(dtype)
     x[::7] = math.nan
     x[1::7] = math.inf
-    table = ops.neighbour_table(x, 12, ptr)
+    table = ops.neighbour_table(x, 12, ptr, backend=backend)
     event = ops.batch_from_ptr(ptr, len(x))
     assert (event[table] == event[:, None]).all()
 
@@ -122,12 +145,13 @@ def test_neighbours_never_come_from_another_event_even_with_nan(rng, dtype):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("loop", [False, True])
 @pytest.mark.parametrize("metric", ["euclidean", "wrapped_phi"])
-def test_nan_is_further_than_all_numbers_and_nearer_than_the_point_itself(rng, dtype, loop, metric):
+@pytest.mark.parametrize("backend", QUICK)
+def test_nan_is_further_than_all_numbers_and_nearer_than_the_point_itself(rng, backend, dtype, loop, metric):
     ptr = ptr_of(LENGTHS)
     x = torch.from_numpy(rng.integers(-20, 20, size=(int(ptr[-1]), 2))).to(dtype) / 8
     x[::5, 0] = math.nan
     x[1::9, 1] = -math.inf
-    table = ops.neighbour_table(x, 40, ptr, metric, loop)
+    table = ops.neighbour_table(x, 40, ptr, metric, loop, backend)
     assert torch.equal(table, ops.neighbour_table(x, 40, ptr, metric, loop, backend="reference"))
     batched, bounds = torch.full_like(table, -1), ptr.tolist()
     neighbours_torch._fill_on_device(batched, x, x, bounds, bounds, metric, "first" if loop else "last")
@@ -137,12 +161,13 @@ def test_nan_is_further_than_all_numbers_and_nearer_than_the_point_itself(rng, d
     assert not own[:, 1:].any()
 
 
-def test_a_point_that_is_not_finite_leaves_the_others_their_neighbours(rng):
+@pytest.mark.parametrize("backend", QUICK)
+def test_a_point_that_is_not_finite_leaves_the_others_their_neighbours(rng, backend):
     x = torch.from_numpy(rng.normal(size=(50, 12))).float()
-    before = ops.neighbour_table(x, 5, ptr_of((50,)), backend="torch")
+    before = ops.neighbour_table(x, 5, ptr_of((50,)), backend=backend)
     for bad in (math.nan, math.inf):
         spoiled = torch.cat([x, torch.full((1, 12), bad)])
-        after = ops.neighbour_table(spoiled, 5, ptr_of((51,)), backend="torch")
+        after = ops.neighbour_table(spoiled, 5, ptr_of((51,)), backend=backend)
         assert (after[:50] == before).float().mean() > 0.99
         assert not (after[:50] == 50).any()
 
@@ -154,11 +179,12 @@ def test_nan_is_an_error_in_debug_mode(monkeypatch):
         ops.neighbour_table(x, 1, ptr_of((2,)))
 
 
-def test_phi_is_an_angle():
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_phi_is_an_angle(backend):
     x = torch.tensor([[0.0, math.pi - 0.01], [0.0, -math.pi + 0.01], [0.0, math.pi - 0.2], [0.0, 5 * math.pi]])
     ptr = ptr_of((4,))
-    assert ops.neighbour_table(x, 3, ptr, "wrapped_phi")[0].tolist() == [3, 1, 2]
-    assert ops.neighbour_table(x, 3, ptr, "euclidean")[0].tolist() == [2, 1, 3]
+    assert ops.neighbour_table(x, 3, ptr, "wrapped_phi", backend=backend)[0].tolist() == [3, 1, 2]
+    assert ops.neighbour_table(x, 3, ptr, "euclidean", backend=backend)[0].tolist() == [2, 1, 3]
 
 
 def test_mask_tells_repeated_slots():
@@ -168,9 +194,10 @@ def test_mask_tells_repeated_slots():
     assert ops.neighbour_mask(ptr, 2, 6, loop=True).sum(1).tolist() == [1, 2, 2, 2, 2, 2]
 
 
-def test_empty_input():
-    assert ops.neighbour_table(torch.empty(0, 2), 3, ptr_of((0, 0))).shape == (0, 3)
-    assert ops.neighbour_table(torch.empty(0, 2), 3, ptr_of(())).shape == (0, 3)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_empty_input(backend):
+    assert ops.neighbour_table(torch.empty(0, 2), 3, ptr_of((0, 0)), backend=backend).shape == (0, 3)
+    assert ops.neighbour_table(torch.empty(0, 2), 3, ptr_of(()), backend=backend).shape == (0, 3)
 
 
 def test_non_contiguous_input(rng):

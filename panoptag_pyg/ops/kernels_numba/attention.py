@@ -17,8 +17,8 @@ def forward(q: Tensor, k: Tensor, v: Tensor, q_ptr: Tensor | None, k_ptr: Tensor
     num_heads, dim = q.shape[1:]
     num_rows = len(q) * (k_ptr.numel() - 1) if q_ptr is None else len(q)
     out, log_sum = q.new_empty(num_rows, num_heads, dim), q.new_empty(num_rows, num_heads)
-    results = _flat(out), _flat(log_sum)
-    _run(attention_kernels.forward, k_ptr, _columns(q), *_inputs(q, k, v), *_bounds(q_ptr, k_ptr), num_heads, *results)
+    arguments = *_inputs(q, k, v), *_bounds(q_ptr, k_ptr), num_heads, _flat(out), _flat(log_sum)
+    _run(attention_kernels.forward, q, k_ptr, *arguments)
     return out, log_sum
 
 
@@ -37,17 +37,18 @@ def backward(
     grad_q, grad_k, grad_v = torch.empty_like(grad_out), *(k.new_empty(k.shape) for _ in range(2))
     forwards = _flat(out.contiguous()), _flat(log_sum.contiguous()), _flat(grad_out.contiguous())
     grads = _flat(grad_q), _flat(grad_k), _flat(grad_v)
-    inputs = _inputs(q, k, v)
-    _run(attention_kernels.backward, k_ptr, _columns(q), *inputs, *forwards, *_bounds(q_ptr, k_ptr), num_heads, *grads)
+    arguments = *_inputs(q, k, v), *forwards, *_bounds(q_ptr, k_ptr), num_heads, *grads
+    _run(attention_kernels.backward, q, k_ptr, *arguments)
     if q_ptr is None:
         # Each event has a share in the gradient of the queries they have in common.
         grad_q = grad_q.view(k_ptr.numel() - 1, *q.shape).sum(0)
     return grad_q, grad_k, grad_v
 
 
-def _run(kernel: Any, k_ptr: Tensor, *arguments: Any) -> None:
-    num_blocks = min(k_ptr.numel() - 1, 8 * torch.get_num_threads())
-    run_blocks(kernel, num_blocks, num_blocks, *arguments)
+def _run(kernel: Any, q: Tensor, k_ptr: Tensor, *arguments: Any) -> None:
+    # Blocks of eight heads or more: long enough for the call, and enough of them to share evenly.
+    num_blocks = min(-(-(k_ptr.numel() - 1) * q.size(1) // 8), 8 * torch.get_num_threads())
+    run_blocks(kernel, num_blocks, num_blocks, _columns(q), *arguments)
 
 
 def _columns(q: Tensor) -> tuple[np.floating, ...]:

@@ -12,10 +12,13 @@ import math
 import numpy as np
 from numba import njit
 
+from panoptag_pyg.ops.kernels_numba.products import padded_rows as _padded_rows
+from panoptag_pyg.ops.kernels_numba.products import product as multiply_matrices
 from panoptag_pyg.ops.kernels_numba.simd import (
     add,
     add_where_less,
     load,
+    move_transposed,
     multiply,
     multiply_add,
     nearest_whole,
@@ -25,10 +28,16 @@ from panoptag_pyg.ops.kernels_numba.simd import (
     subtract,
     sum_of_lanes,
 )
+from panoptag_pyg.ops.kernels_numba.tiles import COLUMNS
 
 LANES = 16
 #: Steps of the search by interpolation, before it halves the interval, which always ends.
 INTERPOLATIONS = 12
+#: Rows whose products with their event are held at a time.
+GROUP = 48
+#: In many dimensions the number of points grows with about this power of the squared distance.
+GROWTH = 4.0
+_PADDED_GROUP = _padded_rows(GROUP)
 
 _compile = njit(nogil=True, cache=True)
 
@@ -49,7 +58,7 @@ def nearest_by_position(block, num_blocks, x, dim, wrapped, loop, bounds, intege
                 event += 1
             start, stop = bounds[event], bounds[event + 1]
             padded = _whole_vectors(stop - start)
-            _pack(x, dim, wrapped, start, stop - start, padded, packed)
+            _pack(x, dim, start, stop - start, padded, packed)
         _distances(packed, dim, wrapped, row - start, padded, distance)
         threshold = _select(
             key, row - start, stop - start, padded, k, loop, threshold, dim / 2, scratch, start, table[row]
@@ -57,57 +66,88 @@ def nearest_by_position(block, num_blocks, x, dim, wrapped, loop, bounds, intege
 
 
 @_compile
-def nearest_by_product(block, num_blocks, product, width, first_row, last_row, norm, loop, bounds, integer, table):
-    """Rows [first_row, last_row) of the table from the products of those points with all of their event.
-
-    ``product`` has ``width`` columns; ``norm`` holds each point's squared length.
-    """
-    num_rows, k = last_row - first_row, table.shape[1]
+def nearest_by_product(block, num_blocks, x, loop, bounds, integer, table):
+    """Rows of the table [P, k] from float32 coordinates x [P, D]: products of an event's rows, a few at a time."""
+    num_rows, k = table.shape
+    dim = x.shape[1]
     longest = _whole_vectors(_longest(bounds))
-    packed = np.empty(longest, product.dtype)
+    # Products come in whole tiles, which read rows beyond the last.
+    centred, mean = np.empty((longest + _PADDED_GROUP, dim), np.float32), np.empty(dim, np.float32)
+    panels = np.empty((_whole_panels(longest), dim, COLUMNS), np.float32)
+    norm = np.empty(len(panels) * COLUMNS, np.float32)
+    product = np.empty((_PADDED_GROUP, len(panels) * COLUMNS + LANES), np.float32)
+    flat = product.reshape(-1)
     key = np.empty(longest, integer.dtype)
-    distance = key.view(product.dtype)
+    distance = key.view(np.float32)
     scratch = _scratch(k, longest, integer)
-    kind = product.dtype.type
-    zero, far, minus_two = kind(0), kind(np.finfo(product.dtype).max), kind(-2)
-    threshold, event, start, stop, padded = _one(key), 0, 0, 0, 0
-    for row in range(first_row + block * num_rows // num_blocks, first_row + (block + 1) * num_rows // num_blocks):
+    zero, far = np.float32(0), np.float32(np.finfo(np.float32).max)
+    last = (block + 1) * num_rows // num_blocks
+    threshold, event, stop, row = _one(key), 0, 0, block * num_rows // num_blocks
+    start, n, padded = 0, 0, 0
+    while row < last:
         if row >= stop:
             while bounds[event + 1] <= row:
                 event += 1
             start, stop = bounds[event], bounds[event + 1]
-            padded = _whole_vectors(stop - start)
-            for j in range(padded):
-                packed[j] = norm[start + j] if start + j < stop else np.inf
-        offset = (row - first_row) * width
-        for j in range(0, padded, LANES):
-            total = multiply_add(load(product, offset + j, LANES), splat(minus_two, LANES), load(packed, j, LANES))
-            total = smaller(add(total, splat(norm[row], LANES)), splat(far, LANES))
-            # Rounding may leave a distance below zero.
-            store(distance, j, subtract(total, smaller(total, splat(zero, LANES))))
-        threshold = _select(key, row - start, stop - start, padded, k, loop, threshold, 4.0, scratch, start, table[row])
+            n, padded = stop - start, _whole_vectors(stop - start)
+            _centre(x[start:stop], mean, centred, norm)
+            _pack_panels(centred.reshape(-1), n, dim, panels[: _whole_panels(n)])
+        rows = min(GROUP, last - row, stop - row)
+        # Begun from |b|², products with -2 b lack but |a|² to be |a - b|².
+        multiply_matrices(centred[row - start :], rows, panels[: _whole_panels(n)], norm, product)
+        for i in range(rows):
+            offset, own = i * product.shape[1], splat(norm[row + i - start], LANES)
+            for j in range(0, padded, LANES):
+                total = smaller(add(load(flat, offset + j, LANES), own), splat(far, LANES))
+                # Rounding may leave a distance below zero.
+                store(distance, j, subtract(total, smaller(total, splat(zero, LANES))))
+            for j in range(n, padded):
+                distance[j] = far
+            threshold = _select(
+                key, row + i - start, n, padded, k, loop, threshold, 4.0, scratch, start, table[row + i]
+            )
+        row += rows
 
 
 @_compile
-def centre(block, num_blocks, x, dim, bounds, centred, norm):
-    """Points [P · dim] relative to their event's mean, and their squared lengths."""
-    num_events = len(bounds) - 1
-    mean = np.empty(dim, x.dtype)
-    for event in range(block * num_events // num_blocks, (block + 1) * num_events // num_blocks):
-        start, stop = bounds[event], bounds[event + 1]
-        if start == stop:
-            continue
+def _centre(points, mean, centred, norm):
+    """Points [n, D] relative to their mean, so that products lose no digits far from the origin; squared lengths."""
+    n, dim = points.shape
+    for c in range(dim):
+        mean[c] = 0
+    for i in range(n):
         for c in range(dim):
-            mean[c] = 0
-        for i in range(start, stop):
-            for c in range(dim):
-                mean[c] += x[i * dim + c]
+            # One point that isn't finite must not take the others with it.
+            mean[c] += points[i, c] if abs(points[i, c]) < np.inf else np.float32(0)
+    for c in range(dim):
+        mean[c] /= n
+    for i in range(n):
         for c in range(dim):
-            mean[c] /= stop - start
-        for i in range(start, stop):
-            for c in range(dim):
-                centred[i * dim + c] = x[i * dim + c] - mean[c]
-            norm[i] = _squared_length(centred, i * dim, dim)
+            centred[i, c] = points[i, c] - mean[c]
+        norm[i] = _squared_length(centred.reshape(-1), i * dim, dim)
+
+
+@_compile
+def _pack_panels(flat, n, dim, panels):
+    """-2 times n rows as [panels, dim, COLUMNS], filled with zeros: what a product reads lies in one run."""
+    target = panels.reshape(-1)
+    minus_two = flat.dtype.type(-2)
+    squares = COLUMNS % LANES == 0
+    for i in range(0, len(panels) * COLUMNS, LANES if squares else 1):
+        place = i // COLUMNS * dim * COLUMNS + i % COLUMNS
+        for c in range(0, dim, LANES):
+            if squares and i + LANES <= n and c + LANES <= dim:
+                move_transposed(flat, i * dim + c, dim, target, place + c * COLUMNS, COLUMNS, minus_two, LANES)
+                continue
+            for row in range(i, i + (LANES if squares else 1)):
+                for d in range(c, min(c + LANES, dim)):
+                    value = flat[row * dim + d] * minus_two if row < n else flat.dtype.type(0)
+                    target[place + row - i + d * COLUMNS] = value
+
+
+@_compile
+def _whole_panels(n):
+    return (n + COLUMNS - 1) // COLUMNS
 
 
 @_compile
@@ -124,12 +164,11 @@ def _squared_length(x, start, dim):
 
 
 @_compile
-def _pack(x, dim, wrapped, start, n, padded, packed):
-    """Coordinates of one event as [dim, padded], filled with NaN; wrapped: the second one in turns."""
+def _pack(x, dim, start, n, padded, packed):
+    """Coordinates of one event as [dim, padded], filled with NaN."""
     for c in range(dim):
-        unit = x.dtype.type(2 * math.pi) if wrapped and c == 1 else x.dtype.type(1)
         for i in range(n):
-            packed[c * padded + i] = x[(start + i) * dim + c] / unit
+            packed[c * padded + i] = x[(start + i) * dim + c]
         for i in range(n, padded):
             packed[c * padded + i] = np.nan
 
@@ -138,17 +177,17 @@ def _pack(x, dim, wrapped, start, n, padded, packed):
 def _distances(packed, dim, wrapped, i, padded, distance):
     """Squared distances of point i to all; NaN and infinity become the largest number."""
     kind = packed.dtype.type
-    far, turn = kind(np.finfo(packed.dtype).max), kind(4 * math.pi**2)
+    far = kind(np.finfo(packed.dtype).max)
     if dim == 2:
-        # Without a turn to take off, the number of turns is multiplied by zero.
         a, b = splat(packed[i], LANES), splat(packed[padded + i], LANES)
-        unit = splat(turn if wrapped else kind(1), LANES)
-        turns = splat(kind(-1) if wrapped else kind(0), LANES)
+        # Of angles whole turns are taken off, of none where they're no angles.
+        turns = splat(kind(1 / (2 * math.pi)) if wrapped else kind(0), LANES)
+        turn = splat(kind(-2 * math.pi), LANES)
         for j in range(0, padded, LANES):
             first = subtract(a, load(packed, j, LANES))
             second = subtract(b, load(packed, padded + j, LANES))
-            second = multiply_add(nearest_whole(second), turns, second)
-            total = multiply_add(multiply(second, second), unit, multiply(first, first))
+            second = multiply_add(nearest_whole(multiply(second, turns)), turn, second)
+            total = multiply_add(second, second, multiply(first, first))
             store(distance, j, smaller(total, splat(far, LANES)))
         return
     for j in range(0, padded, LANES):

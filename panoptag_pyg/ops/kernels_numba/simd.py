@@ -123,6 +123,32 @@ def store_transposed(typing_context, array, offset, vectors):
     return types.void(array, types.intp, vectors), generate
 
 
+@intrinsic(prefer_literal=True)
+def move_transposed(typing_context, source, offset, stride, target, target_offset, target_stride, factor, lanes):
+    """A square of ``lanes`` rows and columns, transposed and times ``factor``, from one array to another."""
+    vector = Vector(source.dtype, lanes.literal_value)
+
+    def generate(context, builder, signature, arguments):
+        values, offset, stride, target_values, target_offset, target_stride, factor, _ = arguments
+        rows = []
+        for _ in range(vector.lanes):
+            pointer = _pointer(context, builder, signature.args[0], values, offset)
+            rows.append(_load(context, builder, vector, pointer))
+            offset = builder.add(offset, stride)
+        together = _entangled(builder, rows)
+        factor = _splat(builder, factor, vector.lanes)
+        for i in range(vector.lanes):
+            column = _chosen(builder, together, together, range(i * vector.lanes, (i + 1) * vector.lanes))
+            pointer = _pointer(context, builder, signature.args[3], target_values, target_offset)
+            place = builder.bitcast(pointer, column.type.as_pointer())
+            builder.store(builder.fmul(column, factor), place, align=source.dtype.bitwidth // 8)
+            target_offset = builder.add(target_offset, target_stride)
+        return context.get_dummy_value()
+
+    numbers = (types.intp, types.intp)
+    return types.void(source, *numbers, target, *numbers, source.dtype, lanes), generate
+
+
 @intrinsic
 def sum_of_products(typing_context, first, second):
     """Σ_c first[c] · second[c], over two tuples of vectors."""
