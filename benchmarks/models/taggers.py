@@ -16,6 +16,12 @@ from .whole import forward_step, make_batch, make_model, precision
 
 #: What the ratio per event must reach.
 TARGETS = {"ParT": 1.1, "ParticleNet": 3.0}
+#: Other ways to batch the jets, each a row: end of the label, and what :func:`weaver.ways_to_batch` calls it.
+VARIANTS = (
+    (", all jets at once", "together"),
+    (", sorted by length", "by length"),
+    (", padded to 128", "padded"),
+)
 MAKERS: dict[str, Callable[[], nn.Module]] = {
     "ParT": weaver.particle_transformer,
     "ParticleNet": weaver.particle_net,
@@ -26,8 +32,8 @@ def single_jet_taggers(settings: Settings, size: str, name: str) -> list[Row]:
     """Inference per event: PanopTag on the leading PFOs, the others on all jets of the same events.
 
     Their inputs are prepared beforehand, each batch padded to its longest jet, as weaver does it, in the batch size
-    that is quickest. A second row sorts the jets by length first, which weaver doesn't; a third pads all to 128, as
-    weaver's exported models take them. There is no common reference: the check is that their logits don't depend on
+    that is quickest. Further rows take all jets at once; sort the jets by length first, which weaver doesn't; pad all
+    to 128, as weaver's exported models take them. There is no common reference: the check is that their logits don't depend on
     padding.
     """
     batch = make_batch(settings, settings.max_pfos)
@@ -42,7 +48,7 @@ def single_jet_taggers(settings: Settings, size: str, name: str) -> list[Row]:
         peer = MAKERS[name]().to(settings.device)
         note += f"; {name} has {sum(p.numel() for p in peer.parameters()):,} parameters"
         peers, words = [], []
-        for label, batching in (("", "in order"), (", sorted by length", "by length"), (", padded to 128", "padded")):
+        for label, batching in (("", "in order"), *VARIANTS):
             way, run = quickest(peer, weaver.ways_to_batch(jets, batching), settings)
             peers.append(Contestant(f"weaver {name}{label}", run, lambda: padding_check(peer, jets, settings)))
             words.append(way)

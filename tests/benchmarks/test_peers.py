@@ -41,7 +41,7 @@ def test_jets_have_their_constituents() -> None:
     torch.testing.assert_close(jets.vectors[:, 3].sum(-1).double(), torch.from_numpy(energy), rtol=1e-5, atol=1e-3)
     assert float(jets.features[:, 0].abs().max()) < 1  # Δη, not η
     assert float((jets.features * (1 - jets.mask)).abs().max()) == 0
-    for batching in ("in order", "by length", "padded"):
+    for batching in ("in order", "by length", "padded", "together"):
         for groups in weaver.ways_to_batch(jets, batching).values():
             assert sorted(torch.cat([rows for rows, _ in groups]).tolist()) == [0, 1, 2, 3]
             for rows, group in groups:
