@@ -28,7 +28,7 @@ PYTEST := OMP_NUM_THREADS=1 $(if $(KERNELS),PYTHONPATH=$(abspath $(KERNEL_FOLDER
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all check format docs readme constraints environment kernels clean
+.PHONY: help demo test test-all check format docs readme tables constraints environment kernels clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -45,7 +45,7 @@ test-all: $(READY) $(if $(KERNELS),kernels) ## run every test, slow ones too
 check: $(READY) ## lint, formatting, types
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
-	$(PYTHON) -m mypy panoptag_pyg cli
+	$(PYTHON) -m mypy panoptag_pyg cli benchmarks
 
 format: $(READY) ## mend what ruff can mend by itself
 	$(PYTHON) -m ruff check --fix .
@@ -57,6 +57,9 @@ docs: $(READY) ## build the site into docs/_build/html; a warning is an error
 
 readme: $(READY) ## put the demo's measured table and figures into README.md
 	$(PYTHON) docs/readme_results.py demo
+
+tables: $(READY) ## put the runs in benchmarks/results into docs/benchmarks.md
+	$(PYTHON) docs/benchmark_tables.py
 
 constraints: $(READY) ## move every pin but PyTorch's to the newest release that fits
 	$(PIP) install --upgrade --upgrade-strategy eager --prefer-binary 'torch==$(TORCH_VERSION)' --editable '.[all]'

@@ -72,15 +72,15 @@ def compare(
     everybody = [*ours, *peers]
     measured = {id(one): _checked(one) for one in everybody}
     good = [one for one in everybody if measured[id(one)].status == "measured"]
-    times = time_rounds({str(id(one)): one.run for one in good}, settings, budget)
+    peaks: dict[str, int | None] = {}
+    times = time_rounds({str(id(one)): one.run for one in good}, settings, budget, peaks)
     for one in good:
-        result, seconds = measured[id(one)], times[str(id(one))]
+        result, seconds, peak = measured[id(one)], times[str(id(one))], peaks[str(id(one))]
         scale = 1e3 / per
         result.value, result.low, result.high = (
             scale * pick(seconds)
             for pick in (statistics.median, min, max)  # type: ignore[operator]
         )
-        peak = peak_memory(one.run, settings.device)
         result.peak_mib = None if peak is None else peak / 2**20
 
     def row(own: Contestant, peer: Contestant | None, target: float | None) -> Row:
@@ -113,12 +113,29 @@ def _checked(one: Contestant) -> Measured:
     return Measured(one.name, difference=difference)
 
 
-def time_rounds(runs: Mapping[str, Callable[[], object]], settings: Settings, budget: float) -> dict[str, list[float]]:
-    """Seconds per call of each of ``runs`` in every round; each round has all of them, in turning order."""
+def time_rounds(
+    runs: Mapping[str, Callable[[], object]],
+    settings: Settings,
+    budget: float,
+    peaks: dict[str, int | None] | None = None,
+) -> dict[str, list[float]]:
+    """Seconds per call of each of ``runs`` in every round; each round has all of them, in turning order.
+
+    Args:
+        runs: what to time; they have run before, so that everything is compiled.
+        settings: device, rounds.
+        budget: seconds for the rounds together; there are at least three.
+        peaks: takes the peak memory of each warm-up call.
+    """
     repeats, round_seconds = {}, 0.0
     for name, run in runs.items():
-        run()  # compiles, maps pages, fills caches
-        seconds = seconds_of(run, 1, settings.device)
+        start = time.perf_counter()
+        peak = peak_memory(run, settings.device)  # the warm-up: maps pages, fills caches
+        seconds = time.perf_counter() - start
+        if seconds < 0.5:
+            seconds = seconds_of(run, 1, settings.device)
+        if peaks is not None:
+            peaks[name] = peak
         repeats[name] = max(1, math.ceil(ROUND_SECONDS / max(seconds, 1e-7)))
         round_seconds += repeats[name] * seconds
     rounds = settings.rounds or max(ROUNDS[0], min(ROUNDS[1], int(budget / max(round_seconds, 1e-9))))

@@ -44,7 +44,7 @@ def knn_work(lengths: Tensor, dim: int, k: int, dtype: torch.dtype = torch.float
 def edge_conv_work(num_points: int, k: int, widths: Sequence[int], dtype: torch.dtype = torch.float32) -> Work:
     """EdgeConv with its first layer factored over points: ``widths`` are D, then each layer's output."""
     flops = 2 * num_points * 2 * widths[0] * widths[1]
-    flops += sum(2 * num_points * k * a * b for a, b in itertools.pairwise(widths))
+    flops += sum(2 * num_points * k * a * b for a, b in itertools.pairwise(widths[1:]))
     return Work(flops, num_points * ((widths[0] + widths[-1]) * dtype.itemsize + 8 * k), _name(dtype))
 
 
@@ -64,7 +64,7 @@ def segment_work(num_rows: int, width: int, num_results: int, dtype: torch.dtype
 
 
 def model_work(model: PanopTag, batch: HeteroData, dtype: torch.dtype = torch.float32) -> Work:
-    """A forward pass of PanopTag with the default backbone: FLOPs as :func:`forward_flops`; weights and batch are read."""
+    """A forward pass of PanopTag: FLOPs as :func:`forward_flops`, which see; weights and batch are read."""
     held = sum(p.numel() * p.element_size() for p in model.parameters())
     held += sum(batch[name].x.numel() * 4 for name in ("pfo", "jet"))
     return Work(forward_flops(model, batch), held, _name(dtype))

@@ -156,7 +156,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
         axes.set_ylim(len(rows) - 0.4, -0.6)
         if rows:
             axes.set_xscale("log")
-            axes.set_xlim(min(0.5, *(row["ratio"] for row in rows)) * 0.8, max(row["ratio"] for row in rows) * 3)
+            axes.set_xlim(min(0.5, *(row["ratio"] for row in rows)) * 0.8, max(row["ratio"] for row in rows) * 8)
         axes.minorticks_off()
         axes.set_xlabel("peer over ours; black: target, and range of the rounds")
         axes.set_title(title(result), loc="left", fontsize=9)

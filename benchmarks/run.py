@@ -17,8 +17,6 @@ from .rows import Row
 from .settings import Settings
 from .suites import Entry
 
-OPERATIONS = ("neighbour_table", "edge_conv", "ragged_attention", "segment_reduce", "segment_softmax")
-
 
 @dataclass
 class Result:
@@ -50,7 +48,7 @@ class Result:
             "machine": describe_machine(),
             "settings": self.settings,
             "limits": self.limits.to_dict(),
-            "backends": {op: ops.available(op) for op in OPERATIONS},
+            "backends": {op: ops.available(op) for op in ops.operations()},
             "rows": [row.to_dict() for row in self.rows],
         }
 

@@ -128,9 +128,26 @@ def model_entries(settings: Settings) -> list[Entry]:
 
 def loader_entries(settings: Settings) -> list[Entry]:
     """From a file to batches."""
-    return []
+    from .pipeline import loader
+
+    found: list[Entry] = []
+    add = adder(found, settings)
+    add("collate", loader.collate)
+    add("from-columns", loader.from_columns)
+    if loader.has_files(settings):
+        add("epoch", loader.epoch)
+    return found
 
 
 def pipeline_entries(settings: Settings) -> list[Entry]:
     """From PYTHIA to a file."""
-    return []
+    from panoptag_pyg.simulation.cards import shipped
+
+    from .pipeline import simulation
+
+    found: list[Entry] = []
+    add = adder(found, settings)
+    for process in sorted(shipped("processes")):
+        add(f"simulate-{process}", simulation.stages, process)
+    add("vertices", simulation.vertices)
+    return found

@@ -27,8 +27,12 @@ LAYERS = {
     "convert": {"data"},
     "evaluation": {"models", "backbones", "tasks", "nn", "ops", "data"},
     "training": {"models", "backbones", "tasks", "nn", "ops", "data", "evaluation"},
-    "cli": {
+    "benchmarks": {
         *("training", "evaluation", "simulation", "convert"),
+        *("models", "backbones", "tasks", "nn", "ops", "data"),
+    },
+    "cli": {
+        *("training", "evaluation", "simulation", "convert", "benchmarks"),
         *("models", "backbones", "tasks", "nn", "ops", "data"),
     },
 }
@@ -52,6 +56,7 @@ def source_files() -> list[tuple[str, Path]]:
         ("panoptag_pyg", "panoptag_pyg"),
         ("cli", "panoptag_pyg.cli"),
         ("data", "panoptag_pyg.data"),
+        ("benchmarks", "panoptag_pyg.benchmarks"),
     ):
         for path in sorted((ROOT / folder).rglob("*.py")):
             parts = [package, *path.relative_to(ROOT / folder).with_suffix("").parts]
@@ -177,7 +182,7 @@ def test_simulating_without_the_extra_names_the_command() -> None:
 
 
 def test_every_subpackage_is_listed_for_the_wheel() -> None:
-    """The list in pyproject.toml is written by hand, because cli/ and data/ lie beside the package."""
+    """The list in pyproject.toml is written by hand, because cli/, data/ and benchmarks/ lie beside the package."""
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     found = [name for name, path in source_files() if path.name == "__init__.py"]
     assert sorted(listed) == sorted(found)

@@ -7,34 +7,25 @@ from typing import Any
 import torch
 
 from panoptag_pyg import ops
-from panoptag_pyg.ops.registry import find
+from panoptag_pyg.ops.registry import choose
+
+#: Backends that need an accelerator, though they may run in an interpreter without one.
+DEVICE_ONLY = ("triton", "varlen")
 
 
-def backends(op: str, device: torch.device, **info: Any) -> list[tuple[str, str]]:
-    """(name, label) of our usable backends: first ``"auto"``, then the others that can run on this device.
+def backends(op: str, device: torch.device, without: tuple[str, ...] = (), **info: Any) -> list[tuple[str, str]]:
+    """(name, label) of our usable backends: what ``"auto"`` takes, then the others.
 
     Args:
         op: the operation.
         device: where it runs.
-        info: sizes that ``"auto"`` may look at.
+        without: names that stand among the peers, called in their own way.
+        info: what ``"auto"`` looks at: dtype and sizes, as the operation gives them.
     """
-    usable = [name for name, reason in ops.available(op).items() if reason is None and name != "reference"]
-    chosen = chosen_backend(op, device, **info)
-    others = [name for name in usable if name != chosen and _runs_on(name, device)]
-    return [("auto", f"auto: {chosen}" if chosen else "auto"), *((name, name) for name in others)]
-
-
-def chosen_backend(op: str, device: torch.device, **info: Any) -> str | None:
-    """Name of the backend that ``"auto"`` takes, where it can be told."""
-    try:
-        chosen = find(op, "auto", device, **info)
-    except TypeError:  # a registry that doesn't look at sizes
-        chosen = find(op, "auto", device)
+    chosen = choose(op, "auto", device.type, **info)
+    found = [("auto", f"auto: {chosen}")]
     for name, reason in ops.available(op).items():
-        if reason is None and find(op, name, device) is chosen:
-            return name
-    return None
-
-
-def _runs_on(name: str, device: torch.device) -> bool:
-    return device.type == "cuda" or name not in ("triton", "varlen")
+        needless = name in ("reference", chosen, *without) or (device.type == "cpu" and name in DEVICE_ONLY)
+        if reason is None and not needless:
+            found.append((name, name))
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -79,10 +80,10 @@ def _rows(
     def ours(backend: str) -> Callable[[], Tensor]:
         return lambda: ops.neighbour_table(x, k, ptr, loop=True, backend=backend)
 
+    info: dict[str, Any] = {"dtype": x.dtype, "k": k, "dim": x.size(1), "metric": "euclidean"}
     own = [
         Contestant(label, ours(backend), lambda run=ours(backend): check(run()))  # type: ignore[misc]
-        for backend, label in backends("neighbour_table", settings.device, dim=x.size(1), k=k)
-        if backend != "torch-cluster"  # stands among the peers, without our table
+        for backend, label in backends("neighbour_table", settings.device, ("torch-cluster",), **info)
     ]
 
     def cluster() -> Tensor:

@@ -47,8 +47,9 @@ def segment_reduce(settings: Settings, size: str, reduce: str) -> list[Row]:
 
     own = [
         Contestant(label, ours(backend), check(ours(backend)))
-        for backend, label in backends("segment_reduce", settings.device)
-        if backend != "torch-scatter"
+        for backend, label in backends(
+            "segment_reduce", settings.device, ("torch-scatter",), dtype=x.dtype, reduce=reduce
+        )
     ]
     peers = [
         Contestant("torch-scatter", scatter, check(scatter), not_installed("torch_scatter", INSTALL)),
@@ -92,7 +93,7 @@ def segment_softmax(settings: Settings, size: str) -> list[Row]:
 
     own = [
         Contestant(label, ours(backend), check(ours(backend)))
-        for backend, label in backends("segment_softmax", settings.device)
+        for backend, label in backends("segment_softmax", settings.device, ("torch-scatter",), dtype=x.dtype)
     ]
     peers = [
         Contestant("torch-scatter", scatter, check(scatter), not_installed("torch_scatter", INSTALL)),

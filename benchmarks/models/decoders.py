@@ -1,6 +1,6 @@
 """What the geometric decoder brings on a small sample: the same recipe with the paper's decoder and with ours.
 
-    python -m benchmarks.models.decoders --train demo/data/train --test demo/data/test --runs demo/decoders
+    python -m panoptag_pyg.benchmarks.models.decoders --train demo/data/train --test demo/data/test --runs demo/decoders
 
 Trains ``small.toml`` once for each decoder (a finished run in ``--runs`` is not done again) and measures both on the
 same unseen events. One training each: differences within the intervals say nothing.
@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.machine import describe_machine
+from panoptag_pyg.benchmarks.machine import describe_machine
 from panoptag_pyg.evaluation import evaluate, predict_jets
 from panoptag_pyg.events import EventDataset
 from panoptag_pyg.output import write_json

@@ -16,6 +16,13 @@ from .whole import forward_step, make_batch, make_model, precision
 
 #: What the ratio per event must reach.
 TARGETS = {"ParT": 1.1, "ParticleNet": 3.0}
+#: Ways to batch the jets, each a row: end of the label, and what :func:`weaver.ways_to_batch` calls it.
+VARIANTS = (
+    (", all jets at once", "together"),
+    (", quickest batches", "in order"),
+    (", sorted by length", "by length"),
+    (", padded to 128", "padded"),
+)
 MAKERS: dict[str, Callable[[], nn.Module]] = {
     "ParT": weaver.particle_transformer,
     "ParticleNet": weaver.particle_net,
@@ -25,10 +32,9 @@ MAKERS: dict[str, Callable[[], nn.Module]] = {
 def single_jet_taggers(settings: Settings, size: str, name: str) -> list[Row]:
     """Inference per event: PanopTag on the leading PFOs, the others on all jets of the same events.
 
-    Their inputs are prepared beforehand, each batch padded to its longest jet, as weaver does it, in the batch size
-    that is quickest. A second row sorts the jets by length first, which weaver doesn't; a third pads all to 128, as
-    weaver's exported models take them. There is no common reference: the check is that their logits don't depend on
-    padding.
+    Their inputs are prepared beforehand: all jets in one batch, padded to the longest, as weaver does it. Further rows
+    take batches of the size that is quickest; sort the jets by length first, which weaver doesn't; pad all to 128, as
+    its exported models take them. There is no common reference: the check is that logits don't depend on padding.
     """
     batch = make_batch(settings, settings.max_pfos)
     model = make_model(settings, size, batch)
@@ -42,7 +48,7 @@ def single_jet_taggers(settings: Settings, size: str, name: str) -> list[Row]:
         peer = MAKERS[name]().to(settings.device)
         note += f"; {name} has {sum(p.numel() for p in peer.parameters()):,} parameters"
         peers, words = [], []
-        for label, batching in (("", "in order"), (", sorted by length", "by length"), (", padded to 128", "padded")):
+        for label, batching in VARIANTS:
             way, run = quickest(peer, weaver.ways_to_batch(jets, batching), settings)
             peers.append(Contestant(f"weaver {name}{label}", run, lambda: padding_check(peer, jets, settings)))
             words.append(way)
@@ -56,7 +62,9 @@ def single_jet_taggers(settings: Settings, size: str, name: str) -> list[Row]:
         [Contestant("PanopTag", ours, lambda: 0.0 if bool(torch.isfinite(ours()).all()) else float("inf"))],
         peers,
         model_work(model, batch, settings.dtype),
-        {f"weaver {name}": TARGETS[name]} if size == "paper" and settings.dtype == torch.float32 else {},
+        {f"weaver {name}, all jets at once": TARGETS[name]}
+        if size == "paper" and settings.dtype == torch.float32
+        else {},
         note=note,
         size=size,
         budget=15.0,

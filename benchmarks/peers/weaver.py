@@ -128,7 +128,7 @@ def ways_to_batch(jets: Jets, batching: str) -> dict[str, list[tuple[Tensor, Jet
     Args:
         jets: all of them.
         batching: ``"in order"``; ``"by length"``: batches of jets of similar length, which weaver doesn't make;
-            ``"padded"``: all to :data:`LONGEST`, in order.
+            ``"padded"``: all to :data:`LONGEST`, in order; ``"together"``: one batch, as the events' jets come.
 
     Returns:
         jets per batch, as a word → its batches.
@@ -138,8 +138,10 @@ def ways_to_batch(jets: Jets, batching: str) -> dict[str, list[tuple[Tensor, Jet
         order = jets.mask.sum(dim=(1, 2)).argsort(stable=True)
     length = LONGEST if batching == "padded" else None
     sizes = [size for size in (16, 64) if size < len(order)] + [max(len(order), 1)]
-    if length is not None:
+    if batching == "padded":
         sizes = sizes[:1]  # all the same, and slow
+    elif batching == "together":
+        sizes = sizes[-1:]
     return {str(size): [(rows, jets.select(rows, length)) for rows in order.split(size)] for size in sizes}
 
 

@@ -1,68 +1,108 @@
-"""How fast batches come: EventLoader against PyG's DataLoader over the same dataset, side by side in one run.
-
-    python -m benchmarks.pipeline.loader --data demo/data/train --events 2000
-
-The floor is reading the same columns from the file and nothing else. Both go through the events in file order.
-"""
+"""From a file to batches: collating, and whole epochs."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
-import time
-from collections.abc import Callable
-from pathlib import Path
-
 import torch
+from torch_geometric.data import Batch, HeteroData
 from torch_geometric.loader import DataLoader
 
-from benchmarks.machine import describe_machine
 from panoptag_pyg.events import EventDataset, EventLoader
+from panoptag_pyg.events.batching import block_to_batch, window_of, window_to_batch
+
+from ..compare import Contestant, compare
+from ..rows import Row
+from ..sampling import RANDOM
+from ..settings import Settings
+
+COLLATED = 512
 
 
-def main() -> None:
-    """Measure, print a table, write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", nargs="+", default=["data/sample"])
-    parser.add_argument("--events", type=int, default=2000)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/loader.json"))
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    dataset = EventDataset(options.data)[: options.events]
-    ways: dict[str, Callable[[], object]] = {
-        "columns only (floor)": dataset.read_block,
-        "EventLoader": lambda: [b.num_graphs for b in EventLoader(dataset, batch_size=options.batch_size)],
-        "PyG DataLoader": lambda: [b.num_graphs for b in DataLoader(dataset, batch_size=options.batch_size)],
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for repeat in range(options.repeats + 1):
-        for name, run in ways.items():
-            start = time.perf_counter()
-            run()
-            if repeat:  # the first round warms the file's cache up
-                seconds[name].append(time.perf_counter() - start)
-    rates = {name: len(dataset) / statistics.median(values) for name, values in seconds.items()}
-    ratios = [b / a for a, b in zip(seconds["EventLoader"], seconds["PyG DataLoader"], strict=True)]
-    for name, rate in rates.items():
-        print(f"{name:24s} {rate:10,.0f} events/s")
-    rounds = f"{min(ratios):.1f}-{max(ratios):.1f}"
-    print(f"EventLoader is {statistics.median(ratios):.1f}x as fast as PyG's (each round: {rounds})")
-    result = {
-        "benchmark": "loader",
-        "machine": describe_machine(),
-        "events": len(dataset),
-        "pfos": int(dataset.num_pfos().sum()),
-        "batch_size": options.batch_size,
-        "threads": 1,
-        "events_per_second": rates,
-        "ratio_of_each_round": ratios,
-    }
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(result, indent=2) + "\n")
+def collate(settings: Settings, num_events: int = COLLATED) -> list[Row]:
+    """Events that are in memory, features and all, to one batch.
+
+    ``EventLoader`` reads a window of some thousand events and computes its features once; a batch is cut out of it.
+    PyG's ``Batch.from_data_list`` joins graphs made one by one; making them isn't counted.
+    """
+    block = settings.block(2 * num_events)
+    window = window_of(block)
+    graphs = _graphs(settings, num_events)
+    expected = Batch.from_data_list(graphs)
+    return compare(
+        settings,
+        "",
+        f"collate {num_events} events, features at hand",
+        [Contestant("EventLoader", lambda: window_to_batch(window, 0, num_events),
+                    lambda: _same(window_to_batch(window, 0, num_events), expected))],
+        [Contestant("Batch.from_data_list", lambda: Batch.from_data_list(graphs), lambda: 0.0)],
+        targets={"Batch.from_data_list": 50.0},
+        note="a batch is cut out of a window of events; the peer's graphs are made beforehand",
+    )  # fmt: skip
 
 
-if __name__ == "__main__":
-    main()
+def from_columns(settings: Settings, num_events: int = COLLATED) -> list[Row]:
+    """The same from physical columns: computing the features counts for both."""
+    block = settings.block(num_events)
+    pieces = [block.select([i]) for i in range(num_events)]
+    expected = Batch.from_data_list(_graphs(settings, num_events))
+
+    def peer() -> HeteroData:
+        from panoptag_pyg.events.batching import block_to_event
+
+        return Batch.from_data_list([block_to_event(piece) for piece in pieces])
+
+    return compare(
+        settings,
+        "",
+        f"batch of {num_events} events from physical columns",
+        [Contestant("block_to_batch", lambda: block_to_batch(block), lambda: _same(block_to_batch(block), expected))],
+        [Contestant("event by event, Batch.from_data_list", peer, lambda: _same(peer(), expected))],
+    )
+
+
+def epoch(settings: Settings, num_events: int = 2000) -> list[Row]:
+    """All events of a dataset once, in file order, batches of 64; the floor is reading the columns and nothing else."""
+    dataset = EventDataset(settings.events)[:num_events]
+    batches = -(-len(dataset) // 64)
+
+    def run(loader: type) -> int:
+        return sum(1 for _ in loader(dataset, batch_size=64))
+
+    def check(loader: type) -> float:
+        return 0.0 if run(loader) == batches else float("inf")
+
+    rows = compare(
+        settings,
+        "",
+        f"an epoch of {len(dataset):,} events, batches of 64",
+        [Contestant("EventLoader", lambda: run(EventLoader), lambda: check(EventLoader))],
+        [
+            Contestant("PyG DataLoader", lambda: run(DataLoader), lambda: check(DataLoader)),
+            Contestant("reading the columns alone", dataset.read_block, lambda: 0.0),
+        ],
+        budget=8.0,
+        per=len(dataset),
+        unit="ms/event",
+    )
+    return rows
+
+
+def has_files(settings: Settings) -> bool:
+    """Whether there is a file to read: random events have none."""
+    return settings.events != [RANDOM]
+
+
+def _graphs(settings: Settings, num_events: int) -> list[HeteroData]:
+    from panoptag_pyg.events.batching import block_to_event
+
+    block = settings.block(num_events)
+    return [block_to_event(block.select([i])) for i in range(num_events)]
+
+
+def _same(batch: HeteroData, expected: HeteroData) -> float:
+    """0 where every tensor of the peer's batch is in ours, bit for bit."""
+    for store in expected.stores:
+        own = batch if store._key is None else batch[store._key]
+        for name, value in store.items():
+            if isinstance(value, torch.Tensor) and not torch.equal(own[name], value):
+                return float("inf")
+    return 0.0

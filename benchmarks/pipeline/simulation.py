@@ -1,31 +1,29 @@
 """How long one simulated event takes, stage by stage: PYTHIA, detector, jets, truth, labels, writing.
 
-    python -m benchmarks.pipeline.simulation [--events 1000] [--process ttbar ...]
-
-Prints a table and writes benchmarks/results/simulation.json. CPU time of one process (``time.process_time``), so that
-other programs disturb it little; PYTHIA's start is not counted, but told.
+CPU time of one process (``time.process_time``), so that other programs disturb it little; PYTHIA's start is not
+counted, but told.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.machine import describe_machine
+from panoptag_pyg.errors import require_extra
 from panoptag_pyg.events import EventFileWriter
 from panoptag_pyg.simulation import DetectorCard, ProcessCard
-from panoptag_pyg.simulation.cards import shipped
 from panoptag_pyg.simulation.particles import GeneratedEvents, is_decay_product
 from panoptag_pyg.simulation.pipeline import EVENTS_PER_BLOCK, BlockSimulator, SimulationConfig
 from panoptag_pyg.simulation.pythia import Pythia
-from panoptag_pyg.simulation.simulate import software_versions
 
-RESULTS = Path(__file__).parents[1] / "results"
+from ..rows import Measured, Row
+from ..settings import Settings
+
+#: Detector setup that is measured.
+SETUP = "realistic"
 STAGES = ("pythia", "truth", "detector", "jets", "labels", "writing")
 #: What data from a real detector would cost too; the other stages (truth jets, ancestry, labels) only simulation has.
 EVENT_STAGES = ("detector", "jets", "writing")
@@ -115,42 +113,24 @@ def lifetime_vertices(events: GeneratedEvents) -> np.ndarray:
     return vertex
 
 
-def main() -> None:
-    """Measure, print, write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--events", type=int, default=1000)
-    parser.add_argument("--process", nargs="+", default=sorted(shipped("processes")))
-    parser.add_argument("--setup", default="realistic")
-    parser.add_argument("--output", type=Path, default=RESULTS / "simulation.json")
-    options = parser.parse_args()
-    print(
-        f"CPU ms per event{'':8}"
-        + "".join(f"{name:>10}" for name in STAGES)
-        + "  of PYTHIA: detector+jets+writing, all"
-    )
-    results = {}
-    for process in options.process:
-        row = results[process] = measure(process, options.events, options.setup)
-        print(
-            f"{process:24}"
-            + "".join(f"{row[name]:10.3f}" for name in STAGES)
-            + f"{row['detector_jets_writing_of_pythia']:12.1%}{row['all_of_pythia']:10.1%}"
-        )
-    vertices = measure_vertices(min(options.events, 200))
-    print("vertices, ms per event: " + ", ".join(f"{name} {value:.3f}" for name, value in vertices.items()))
-    report = {
-        "events": options.events,
-        "setup": options.setup,
-        "unit": "CPU milliseconds per event",
-        "processes": results,
-        "vertices": vertices,
-        "machine": describe_machine(),
-        "software": software_versions(),
-    }
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(report, indent=2) + "\n")
-    print(json.dumps(report))
+def stages(settings: Settings, process: str, num_events: int = 500) -> list[Row]:
+    """What detector, jets and writing add to PYTHIA's own time."""
+    require_extra("pythia8mc", "simulation")
+    require_extra("fastjet", "simulation")
+    seconds = measure(process, num_events, SETUP)
+    ours = Measured("detector, jets, writing", sum(seconds[name] for name in EVENT_STAGES))
+    pythia = Measured("PYTHIA", seconds["pythia"])
+    note = f"CPU time of one process, {num_events} events, setup {SETUP}"
+    row = Row("", f"simulate {process}", ours, pythia, unit="ms/event", note=note, details=seconds)
+    row.ratio = seconds["pythia"] / max(ours.value or 0.0, 1e-12)
+    return [row]
 
 
-if __name__ == "__main__":
-    main()
+def vertices(settings: Settings, num_events: int = 200) -> list[Row]:
+    """Production vertices: what putting PYTHIA's batch right costs, against reading the event record."""
+    require_extra("pythia8mc", "simulation")
+    seconds = measure_vertices(num_events)
+    ours, record = Measured("realigned batch", seconds["realign"]), Measured("event record", seconds["record"])
+    row = Row("", "production vertices", ours, record, unit="ms/event", note="CPU time", details=seconds)
+    row.ratio = seconds["record"] / max(seconds["realign"], 1e-12)
+    return [row]

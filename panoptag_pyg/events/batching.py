@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -46,15 +47,56 @@ def attention_edges(
     return torch.stack([jet, pfo])
 
 
-def block_to_batch(block: EventBlock, edges: str | float | None = None) -> HeteroData:
-    """The batch of a block's events, built straight from its columns.
+@dataclass(frozen=True)
+class Window:
+    """Events with their features computed, from which batches are cut.
 
-    Equal, field by field, to ``Batch.from_data_list`` of the single events; ``to_data_list()`` works on it.
-    ``batch["pfo"].max_length`` and ``batch["jet"].max_length`` hold the longest event as Python ints, so that no kernel
-    has to ask the device.
+    Attributes:
+        num_events: B.
+        events: name → tensor [B]: process, weight, event_id.
+        nodes: ``"pfo"`` and ``"jet"`` → name → tensor [P, …] or [J, …]: x, pos, and y of the jets.
+        offsets: ``"pfo"`` and ``"jet"`` → first row of each event, int64 [B + 1].
+        event: ``"pfo"`` and ``"jet"`` → event of each row, int64.
+    """
+
+    num_events: int
+    events: dict[str, Tensor]
+    nodes: dict[str, dict[str, Tensor]]
+    offsets: dict[str, Tensor]
+    event: dict[str, Tensor]
+
+
+def window_of(block: EventBlock) -> Window:
+    """Compute the features of a block's events, once for all batches that are cut from it.
 
     Args:
         block: the events.
+    """
+    offsets = {"pfo": block.pfo_offsets, "jet": block.jet_offsets}
+    return Window(
+        num_events=block.num_events,
+        events=_event_fields(block),
+        nodes={group: _node_fields(group, block) for group in offsets},
+        offsets={group: torch.from_numpy(np.ascontiguousarray(rows)) for group, rows in offsets.items()},
+        event={
+            group: torch.from_numpy(np.repeat(np.arange(block.num_events), np.diff(rows)))
+            for group, rows in offsets.items()
+        },
+    )
+
+
+def window_to_batch(window: Window, start: int, stop: int, edges: str | float | None = None) -> HeteroData:
+    """The batch of events ``start`` to ``stop`` of a window; its tensors are views of the window's, nothing is copied.
+
+    Equal, field by field, to ``Batch.from_data_list`` of the single events; ``to_data_list()`` works on it.
+    ``batch["pfo"].max_length`` and ``batch["jet"].max_length`` hold the longest event as Python ints, so that no kernel
+    has to ask the device. As views keep the whole window in memory, and ``torch.save`` writes it, keep a ``clone()`` of
+    batches that you want to keep.
+
+    Args:
+        window: the events.
+        start: the first.
+        stop: one after the last.
         edges: ``None`` (default) for no edges, ``"all"`` for all jet→PFO pairs of an event, a number for those within
             that ΔR.
 
@@ -63,33 +105,43 @@ def block_to_batch(block: EventBlock, edges: str | float | None = None) -> Heter
         batch [J], ptr [B+1]; ``batch.process``, ``batch.weight``, ``batch.event_id`` [B].
     """
     batch = Batch(_base_cls=HeteroData)
-    slices: dict = {}
-    increments: dict = {}
-    _fill_events(batch, block)
-    for name in ("process", "weight", "event_id"):
-        slices[name] = torch.arange(block.num_events + 1)
-        increments[name] = torch.zeros(block.num_events, dtype=torch.int64)
-    for group, offsets in (("pfo", block.pfo_offsets), ("jet", block.jet_offsets)):
-        _fill_nodes(batch, group, block)
-        store = batch[group]
-        lengths = np.diff(offsets)
-        ptr = torch.from_numpy(np.ascontiguousarray(offsets))
-        fields = list(store.keys())
-        slices[group] = dict.fromkeys(fields, ptr)
-        increments[group] = dict.fromkeys(fields, torch.zeros(block.num_events, dtype=torch.int64))
-        store.batch = torch.from_numpy(np.repeat(np.arange(block.num_events), lengths))
+    num_events = stop - start
+    zeros = torch.zeros(num_events, dtype=torch.int64)
+    each = torch.arange(num_events + 1)
+    slices: dict = dict.fromkeys(window.events, each)
+    increments: dict = dict.fromkeys(window.events, zeros)
+    for name, values in window.events.items():
+        batch[name] = values[start:stop]
+    for group, fields in window.nodes.items():
+        offsets = window.offsets[group][start : stop + 1]
+        first, last = int(offsets[0]), int(offsets[-1])
+        store, ptr = batch[group], offsets - first
+        for name, values in fields.items():
+            store[name] = values[first:last]
+        slices[group], increments[group] = dict.fromkeys(fields, ptr), dict.fromkeys(fields, zeros)
+        store.batch = window.event[group][first:last] - start
         store.ptr = ptr.clone()
-        store.max_length = int(lengths.max(initial=0))
+        store.max_length = int(ptr.diff().max()) if num_events else 0
     if edges is not None:
         _fill_edges(batch, edges)
-        per_event = np.bincount(batch["jet"].batch[batch[ATTENDS].edge_index[0]].numpy(), minlength=block.num_events)
+        per_event = np.bincount(batch["jet"].batch[batch[ATTENDS].edge_index[0]].numpy(), minlength=num_events)
         slices[ATTENDS] = {"edge_index": torch.from_numpy(lengths_to_offsets(per_event))}
-        first = torch.stack([batch["jet"].ptr[:-1], batch["pfo"].ptr[:-1]], dim=1).unsqueeze(-1)
-        increments[ATTENDS] = {"edge_index": first}
-    batch._num_graphs = block.num_events
+        firsts = torch.stack([batch["jet"].ptr[:-1], batch["pfo"].ptr[:-1]], dim=1).unsqueeze(-1)
+        increments[ATTENDS] = {"edge_index": firsts}
+    batch._num_graphs = num_events
     batch._slice_dict = slices
     batch._inc_dict = increments
     return batch
+
+
+def block_to_batch(block: EventBlock, edges: str | float | None = None) -> HeteroData:
+    """The batch of a block's events, built straight from its columns: :func:`window_to_batch` of all of them.
+
+    Args:
+        block: the events.
+        edges: as in :func:`window_to_batch`. Default: no edges.
+    """
+    return window_to_batch(window_of(block), 0, block.num_events, edges)
 
 
 def block_to_event(block: EventBlock, edges: str | float | None = None) -> HeteroData:
@@ -100,9 +152,11 @@ def block_to_event(block: EventBlock, edges: str | float | None = None) -> Heter
         edges: as in :func:`attention_edges`. Default: no edges.
     """
     event = HeteroData()
-    _fill_events(event, block)
-    _fill_nodes(event, "pfo", block)
-    _fill_nodes(event, "jet", block)
+    for name, values in _event_fields(block).items():
+        event[name] = values
+    for group in ("pfo", "jet"):
+        for name, values in _node_fields(group, block).items():
+            event[group][name] = values
     if edges is not None:
         _fill_edges(event, edges)
     return event
@@ -116,20 +170,20 @@ def collate_events(events: Sequence[HeteroData]) -> HeteroData:
     return batch
 
 
-def _fill_events(data: HeteroData, block: EventBlock) -> None:
-    data.process = torch.from_numpy(block.event["process"].astype(np.int64))
-    data.weight = torch.from_numpy(block.event["weight"].astype(np.float32))
-    data.event_id = torch.from_numpy(block.event["id"].astype(np.int64))
+def _event_fields(block: EventBlock) -> dict[str, Tensor]:
+    return {
+        "process": torch.from_numpy(block.event["process"].astype(np.int64)),
+        "weight": torch.from_numpy(block.event["weight"].astype(np.float32)),
+        "event_id": torch.from_numpy(block.event["id"].astype(np.int64)),
+    }
 
 
-def _fill_nodes(data: HeteroData, group: str, block: EventBlock) -> None:
+def _node_fields(group: str, block: EventBlock) -> dict[str, Tensor]:
     if group == "pfo":
         x = torch.from_numpy(pfo_features(block.pfo))
-        data["pfo"].x, data["pfo"].pos = x, x[:, :2].clone()
-    else:
-        x = torch.from_numpy(jet_features(block.jet))
-        data["jet"].x, data["jet"].pos = x, x[:, 1:3].clone()
-        data["jet"].y = torch.from_numpy(block.jet["flavour"].astype(np.int64))
+        return {"x": x, "pos": x[:, :2].clone()}
+    x = torch.from_numpy(jet_features(block.jet))
+    return {"x": x, "pos": x[:, 1:3].clone(), "y": torch.from_numpy(block.jet["flavour"].astype(np.int64))}
 
 
 def _fill_edges(data: HeteroData, edges: str | float) -> None:

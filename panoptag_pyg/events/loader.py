@@ -9,7 +9,7 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 from torch_geometric.data import HeteroData
 
-from panoptag_pyg.events.batching import block_to_batch
+from panoptag_pyg.events.batching import window_of, window_to_batch
 from panoptag_pyg.events.dataset import EventDataset
 from panoptag_pyg.events.sampling import plan_epoch
 
@@ -34,7 +34,7 @@ class EventLoader:
         world_size: processes of the run; all get the same number of batches, no event twice. Default 1.
 
     Shapes:
-        yields batches as :func:`panoptag_pyg.events.batching.block_to_batch` describes.
+        yields batches as :func:`panoptag_pyg.events.batching.window_to_batch` describes.
     """
 
     def __init__(
@@ -123,8 +123,6 @@ class _Windows(Dataset):
 
     def __getitem__(self, number: int) -> list[HeteroData]:
         batches = self.plan[number]
-        block = self.dataset.read_block(np.concatenate(batches))
-        bounds = np.cumsum([0, *map(len, batches)])
-        return [
-            block_to_batch(block.select(np.arange(start, stop)), self.dataset.edges) for start, stop in pairwise(bounds)
-        ]
+        window = window_of(self.dataset.read_block(np.concatenate(batches)))
+        bounds = np.cumsum([0, *map(len, batches)]).tolist()
+        return [window_to_batch(window, start, stop, self.dataset.edges) for start, stop in pairwise(bounds)]

@@ -1,27 +1,14 @@
 """The padded, masked peer: the same weights and events give the same logits and gradients as PanopTag."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
 from helpers.batches import random_batch
 
+from panoptag_pyg.benchmarks.peers import padded_panoptag as peer
 from panoptag_pyg.models import PanopTag
 
 SMALL = {"dim": 24, "num_heads": 4, "k": 6, "num_inducing": 5, "num_decoder_layers": 2}
-
-
-def load_peer():
-    path = Path(__file__).parents[2] / "benchmarks" / "peers" / "padded_panoptag.py"
-    spec = importlib.util.spec_from_file_location("padded_panoptag", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-peer = load_peer()
 
 
 @pytest.mark.parametrize("options", [SMALL, {}, {**SMALL, "wrap_phi": False}], ids=["small", "paper", "plain"])

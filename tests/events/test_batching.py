@@ -11,6 +11,7 @@ from helpers.events import assert_same_graphs, random_block, write_events
 from torch_geometric.data import Batch, HeteroData
 
 from panoptag_pyg.events import EventDataset, EventLoader, attention_edges, collate_events
+from panoptag_pyg.events.batching import window_of, window_to_batch
 
 # no PFOs and no jets, one PFO, jets without PFOs, 5,000 PFOs, an empty event at the end
 PFOS = [0, 1, 5000, 0, 307, 13, 0]
@@ -90,6 +91,17 @@ def test_attention_edges_against_a_loop(rng: np.random.Generator, max_delta_r: f
 def _delta_r(a: torch.Tensor, b: torch.Tensor) -> float:
     d_eta, d_phi = (a - b).tolist()
     return float(np.hypot(d_eta, np.angle(np.exp(1j * d_phi))))
+
+
+def test_batches_cut_from_one_window(dataset: EventDataset) -> None:
+    """Pieces share the window's memory, and are what each would be by itself."""
+    window = window_of(dataset.read_block())
+    for start, stop in ((0, 3), (3, 3), (3, 7), (2, 5)):
+        batch = window_to_batch(window, start, stop, dataset.edges)
+        if start < stop:
+            assert_same_graphs(batch, collate_events([dataset[i] for i in range(start, stop)]))
+        assert batch.num_graphs == stop - start
+        assert batch["pfo"].x.untyped_storage().data_ptr() == window.nodes["pfo"]["x"].untyped_storage().data_ptr()
 
 
 def test_unknown_edges_are_refused(tmp_path: Path, rng: np.random.Generator) -> None:
