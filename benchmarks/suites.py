@@ -16,10 +16,17 @@ SUITES = ("kernels", "models", "loader", "pipeline")
 
 @dataclass(frozen=True)
 class Entry:
-    """One comparison: its name, and the function that makes its rows."""
+    """One comparison.
+
+    Attributes:
+        name: what ``--only`` takes.
+        run: makes its rows.
+        alone: to be run in a process of its own.
+    """
 
     name: str
     run: Callable[[], list[Row]]
+    alone: bool = False
 
 
 def entries(suite: str, settings: Settings, only: str | None = None) -> list[Entry]:
@@ -62,7 +69,7 @@ def named(settings: Settings, name: str, size: str) -> str:
     return name if len(settings.sizes) == 1 else f"{name}-{size}"
 
 
-def adder(found: list[Entry], settings: Settings) -> Callable[..., None]:
+def adder(found: list[Entry], settings: Settings, alone: bool = False) -> Callable[..., None]:
     """Appends an entry that calls ``function(settings, *arguments)`` and names its rows."""
 
     def add(name: str, function: Callable[..., list[Row]], *arguments: object) -> None:
@@ -72,7 +79,7 @@ def adder(found: list[Entry], settings: Settings) -> Callable[..., None]:
                 row.name = name
             return rows
 
-        found.append(Entry(name, run))
+        found.append(Entry(name, run, alone))
 
     return add
 
@@ -111,7 +118,7 @@ def model_entries(settings: Settings) -> list[Entry]:
     from .models import scaling, taggers, whole
 
     found: list[Entry] = []
-    add = adder(found, settings)
+    add = adder(found, settings, alone=settings.device.type == "cpu")
     for size in settings.sizes:
         for end, words, pfos in event_sizes(settings):
             for training in (False, True):
