@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,8 @@ from .whole import forward_step, make_batch, make_model, precision
 
 #: What the ratio per event must reach.
 TARGETS = {"ParT": 1.1, "ParticleNet": 3.0}
+#: Events of a batch at the paper's size: some 512 jets, what weaver's users usually give it at once.
+EVENTS = 100
 #: Ways to batch the jets, each a row: end of the label, and what :func:`weaver.ways_to_batch` calls it.
 VARIANTS = (
     (", all jets at once", "together"),
@@ -36,6 +39,9 @@ def single_jet_taggers(settings: Settings, size: str, name: str) -> list[Row]:
     take batches of the size that is quickest; sort the jets by length first, which weaver doesn't; pad all to 128, as
     its exported models take them. There is no common reference: the check is that logits don't depend on padding.
     """
+    settings = replace(
+        settings, num_events=max(settings.num_events, EVENTS) if size == "paper" else settings.num_events
+    )
     batch = make_batch(settings, settings.max_pfos)
     model = make_model(settings, size, batch)
     ours = forward_step(model, batch, settings)
