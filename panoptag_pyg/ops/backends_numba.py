@@ -104,6 +104,8 @@ def ragged_attention(
     """Forward pass of :func:`panoptag_pyg.ops.ragged_attention`; half precision is computed in float32."""
     from panoptag_pyg.ops.kernels_numba import attention
 
+    if q.dtype == torch.bfloat16:
+        return attention.forward(q, k, v, q_ptr, k_ptr)
     out, log_sum = attention.forward(_widened(q), _widened(k), _widened(v), q_ptr, k_ptr)
     return out.to(q.dtype), log_sum
 

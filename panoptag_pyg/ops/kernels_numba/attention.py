@@ -13,10 +13,11 @@ from panoptag_pyg.ops.kernels_numba.parallel import run_blocks
 
 
 def forward(q: Tensor, k: Tensor, v: Tensor, q_ptr: Tensor | None, k_ptr: Tensor) -> tuple[Tensor, Tensor]:
-    """See :mod:`panoptag_pyg.ops.attention`; float32 or float64."""
+    """See :mod:`panoptag_pyg.ops.attention`; float32, float64, or bfloat16 computed in float32."""
     num_heads, dim = q.shape[1:]
     num_rows = len(q) * (k_ptr.numel() - 1) if q_ptr is None else len(q)
-    out, log_sum = q.new_empty(num_rows, num_heads, dim), q.new_empty(num_rows, num_heads)
+    out = q.new_empty(num_rows, num_heads, dim)
+    log_sum = q.new_empty(num_rows, num_heads, dtype=torch.promote_types(q.dtype, torch.float32))
     arguments = *_inputs(q, k, v), *_bounds(q_ptr, k_ptr), num_heads, _flat(out), _flat(log_sum)
     _run(attention_kernels.forward, q, k_ptr, *arguments)
     return out, log_sum
@@ -61,7 +62,7 @@ def _inputs(*tensors: Tensor) -> list[Any]:
     for tensor in tensors:
         tensor = tensor.detach()
         span = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)) + 1
-        inputs += [tensor.as_strided((span if tensor.numel() else 0,), (1,)).numpy(), tensor.stride()[:2]]
+        inputs += [_array(tensor.as_strided((span if tensor.numel() else 0,), (1,))), tensor.stride()[:2]]
     return inputs
 
 
@@ -71,4 +72,8 @@ def _bounds(q_ptr: Tensor | None, k_ptr: Tensor) -> tuple[np.ndarray, np.ndarray
 
 
 def _flat(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().view(-1).numpy()
+    return _array(tensor.detach().view(-1))
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return (tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor).numpy()

@@ -56,18 +56,18 @@ def forward(
     """Output and log of the softmax's denominator, of each (event, head) of a block.
 
     ``columns`` is a tuple of one zero per column of a head: its type tells the compiler their number and kind.
-    ``q_bounds`` has no entries for queries that all events share.
+    ``q_bounds`` has no entries for queries that all events share. Inputs and output may be bits of bfloat16.
     """
     d = len(columns)
-    zero, one = columns[0], out.dtype.type(1)
+    zero, one = columns[0], log_sum.dtype.type(1)
     shared = len(q_bounds) == 0
     num_units = (len(k_bounds) - 1) * num_heads
     num_shared = len(out) // max(num_units * d, 1)
     longest_k = _whole_vectors(_longest(k_bounds))
     longest_q = _whole_vectors(num_shared if shared else _longest(q_bounds))
-    query, key, value = _rows(d, longest_q, out), _rows(d, longest_k, out), _rows(d, longest_k, out)
-    tile, size = _rows(d + 1, LANES, out), _rows(d, 1, out)
-    scale = out.dtype.type(1.0 / (LN_2 * math.sqrt(d)))
+    query, key, value = _rows(d, longest_q, log_sum), _rows(d, longest_k, log_sum), _rows(d, longest_k, log_sum)
+    tile, size = _rows(d + 1, LANES, log_sum), _rows(d, 1, log_sum)
+    scale = log_sum.dtype.type(1.0 / (LN_2 * math.sqrt(d)))
     for unit in range(block * num_units // num_blocks, (block + 1) * num_units // num_blocks):
         event, head = unit // num_heads, unit % num_heads
         first_q = event * num_shared if shared else q_bounds[event]

@@ -62,12 +62,14 @@ def load(typing_context, array, offset, lanes):
 
 @intrinsic
 def store(typing_context, array, offset, vector):
-    """Write the lanes to a contiguous 1-D array from ``offset`` on."""
+    """Write the lanes to a contiguous 1-D array from ``offset`` on; float32 to int16 as the nearest bfloat16's bits."""
+    short = array.dtype == types.int16
 
     def generate(context, builder, signature, arguments):
         pointer = _pointer(context, builder, signature.args[0], *arguments[:2])
-        target = builder.bitcast(pointer, arguments[2].type.as_pointer())
-        builder.store(arguments[2], target, align=vector.scalar.bitwidth // 8)
+        value = _rounded(builder, arguments[2], vector.lanes) if short else arguments[2]
+        target = builder.bitcast(pointer, value.type.as_pointer())
+        builder.store(value, target, align=array.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector), generate
@@ -75,14 +77,37 @@ def store(typing_context, array, offset, vector):
 
 @intrinsic
 def load_row(typing_context, columns, array, offset):
-    """As many elements from ``offset`` on as the tuple ``columns`` has entries, as one vector."""
-    vector = Vector(array.dtype, columns.count)
+    """As many elements from ``offset`` on as the tuple ``columns`` has entries, as one vector.
+
+    Of int16, the bits of bfloat16, it is one of float32.
+    """
+    kept = Vector(array.dtype, columns.count)
+    short = array.dtype == types.int16
+    vector = Vector(types.float32, columns.count) if short else kept
 
     def generate(context, builder, signature, arguments):
         pointer = _pointer(context, builder, signature.args[1], *arguments[1:])
-        return _load(context, builder, vector, pointer)
+        row = _load(context, builder, kept, pointer)
+        if not short:
+            return row
+        whole = ir.VectorType(ir.IntType(32), kept.lanes)
+        bits = builder.shl(builder.zext(row, whole), ir.Constant(whole, [ir.Constant(ir.IntType(32), 16)] * kept.lanes))
+        return builder.bitcast(bits, ir.VectorType(ir.FloatType(), kept.lanes))
 
     return vector(columns, array, types.intp), generate
+
+
+def _rounded(builder, value, lanes):
+    """Bits of the nearest bfloat16, ties to even."""
+    whole = ir.VectorType(ir.IntType(32), lanes)
+
+    def constant(number):
+        return ir.Constant(whole, [ir.Constant(ir.IntType(32), number)] * lanes)
+
+    bits = builder.bitcast(value, whole)
+    odd = builder.and_(builder.lshr(bits, constant(16)), constant(1))
+    nearest = builder.lshr(builder.add(builder.add(bits, constant(0x7FFF)), odd), constant(16))
+    return builder.trunc(nearest, ir.VectorType(ir.IntType(16), lanes))
 
 
 @intrinsic
