@@ -149,8 +149,8 @@ def reduce_reference(x: Tensor, ptr: Tensor, reduce: str) -> Tensor:
 def reduce_torch(x: Tensor, ptr: Tensor, reduce: str) -> Tensor:
     """:func:`torch.segment_reduce`, with empty segments set to 0.
 
-    On a CPU, wide rows go through ``scatter_reduce_``, which is ten times quicker there: one index for a whole row makes
-    it add rows as vectors, in their order.
+    On a CPU, wide rows go through ``scatter_reduce_``, which is quicker there: one index for a whole row makes it add
+    rows as vectors, in their order.
     """
     if ptr.numel() <= 1 or x.numel() == 0:
         return x.new_zeros(max(ptr.numel() - 1, 0), *x.shape[1:])
