@@ -61,7 +61,7 @@ def edge_conv_backward(
     """Backward pass of :func:`panoptag_pyg.ops.edge_conv`; that of bfloat16 is computed in float32."""
     if not _is_for_kernel(x, table, parameters):
         return edge_convolution_torch.backward(grad_out, x, table, parameters, winner)
-    from panoptag_pyg.ops.kernels_numba.edge_convolution import edge_layers_backward
+    from panoptag_pyg.ops.kernels_numba.edge_gradient import edge_layers_backward
 
     dtype = x.dtype
     grad_out, x, parameters = grad_out.float(), x.float(), [parameter.float() for parameter in parameters]

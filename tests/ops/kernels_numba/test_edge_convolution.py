@@ -29,7 +29,8 @@ def value_and_gradients(x, table, linears, norms, backend):
 @pytest.mark.parametrize(("num_points", "k", "widths"), [(641, 5, (40, 40)), (97, 3, (33, 70, 9))])
 def test_same_bits_for_any_number_of_threads(rng, num_points, k, widths):
     """Of the kernels; torch's products before them may add in another order on more threads."""
-    from panoptag_pyg.ops.kernels_numba.edge_convolution import edge_layers, edge_layers_backward
+    from panoptag_pyg.ops.kernels_numba.edge_convolution import edge_layers
+    from panoptag_pyg.ops.kernels_numba.edge_gradient import edge_layers_backward
 
     _, table, linears, norms = drawn(rng, num_points, k, 12, widths)
     neighbour, centre = (torch.from_numpy(rng.normal(size=(num_points, widths[0]))).float() for _ in range(2))
