@@ -1,10 +1,8 @@
 r"""EdgeConv on a CPU as one pass per group of points: gather, norm, GELU, products, maximum, all in a core's cache.
 
 With :math:`W_1 = [A, B]`, the first layer :math:`A (x_j - x_i) + B x_i = A x_j + (B - A) x_i` is two products over
-points.
-What remains are products over edges, which run at the processor's full rate while nothing of an edge reaches memory.
-The backward pass computes a group's edges again up to the last product: of that product's gradient one edge per
-point and channel is not zero, so its two products cost a twentieth of dense ones for k = 20.
+points. What remains are products over edges, which run at the processor's full rate while nothing of an edge reaches
+memory.
 """
 
 from __future__ import annotations
