@@ -1,8 +1,11 @@
 """Event encoders, chosen by name: ``(x [P, d_in], pos [P, 2], ptr [B+1], max_length) → [P, out_dim]``."""
 
 from panoptag_pyg.backbones.deepsets import DeepSetsBackbone
+from panoptag_pyg.backbones.lgatr import LGATrBackbone
+from panoptag_pyg.backbones.lorentznet import LorentzNetBackbone
 from panoptag_pyg.backbones.message_passing import MessagePassingBackbone
 from panoptag_pyg.backbones.panoptag import PanopTagBackbone
+from panoptag_pyg.backbones.pelican import PelicanBackbone
 from panoptag_pyg.backbones.registry import (
     BackboneConfig,
     BackboneInfo,
@@ -18,8 +21,11 @@ __all__ = [
     "BackboneConfig",
     "BackboneInfo",
     "DeepSetsBackbone",
+    "LGATrBackbone",
+    "LorentzNetBackbone",
     "MessagePassingBackbone",
     "PanopTagBackbone",
+    "PelicanBackbone",
     "backbone_info",
     "backbone_names",
     "build_backbone",

@@ -106,18 +106,18 @@ def with_beams(momentum: Tensor, scalars: Tensor, ptr: Tensor) -> WithBeams:
     Shapes:
         momentum [P, 4], scalars [P, S], ptr [B+1] → :class:`WithBeams`.
     """
-    num_particles, num_events = len(momentum), ptr.numel() - 1
-    events = torch.arange(num_events, device=ptr.device)
-    rows = torch.arange(num_particles, device=ptr.device) + 2 * ops.batch_from_ptr(ptr, num_particles) + 2
-    total = num_particles + 2 * num_events
-    joined = momentum.new_zeros(total, 4).index_copy(0, rows, momentum)
-    columns = scalars.new_zeros(total, scalars.size(1) + 1)
-    columns[:, :-1] = scalars.new_zeros(total, scalars.size(1)).index_copy(0, rows, scalars)
-    for beam, pz in enumerate((1.0, -1.0)):
-        row = ptr[:-1] + 2 * events + beam
-        vector = torch.stack([torch.ones_like(row), row * 0, row * 0, torch.ones_like(row)], dim=1).to(momentum.dtype)
-        vector[:, 3] = pz
-        joined = joined.index_copy(0, row, vector)
-        columns = columns.index_fill(0, row, 0.0)
-        columns[:, -1] = columns[:, -1].index_fill(0, row, 1.0)
-    return WithBeams(joined, columns, ptr + 2 * torch.arange(num_events + 1, device=ptr.device), rows)
+    num_particles, num_events = momentum.size(0), ptr.size(0) - 1
+    events = torch.arange(num_events + 1, device=ptr.device)
+    joined_ptr = ptr + 2 * events
+    particle = torch.arange(num_particles, device=ptr.device)
+    rows = particle + 2 * ops.batch_from_ptr(ptr, num_particles) + 2
+    # Rows num_particles and num_particles + 1 of the tables below are the beams.
+    source = ptr.new_zeros(num_particles + 2 * num_events).index_copy(0, rows, particle)
+    for beam in range(2):
+        place = joined_ptr[:-1] + beam
+        source = source.index_copy(0, place, torch.full_like(place, num_particles + beam))
+    beams = momentum.new_tensor([[1.0, 0.0, 0.0, 1.0], [1.0, 0.0, 0.0, -1.0]])
+    labels = torch.nn.functional.pad(scalars.new_zeros(2, scalars.size(1)), (0, 1), value=1.0)
+    columns = torch.cat([torch.nn.functional.pad(scalars, (0, 1)), labels])
+    momenta = torch.cat([momentum, beams])
+    return WithBeams(ops.ragged.take_rows(momenta, source), ops.ragged.take_rows(columns, source), joined_ptr, rows)

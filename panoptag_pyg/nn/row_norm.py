@@ -45,14 +45,57 @@ class RowBatchNorm(nn.Module):
         if not self.training:
             scale = self.weight * (self.var + self.eps).rsqrt()
             return torch.addcmul(self.bias - self.mean * scale, x, scale).to(dtype)
-        y, mean, inverse = torch.native_batch_norm(x, self.weight, self.bias, None, None, True, 0.0, self.eps)
+        y, mean, inverse = _row_norm(x, self.weight, self.bias, self.eps)
         with torch.no_grad():
             count = torch.ones_like(x[:, :1]).sum()
             variance = (inverse.square().reciprocal() - self.eps) * count / (count - 1).clamp(min=1.0)
-            share = torch.where(count > 1, self.momentum, 0.0).to(x.dtype)
+            share = torch.where(count > 1, self.momentum, 0.0).to(mean.dtype)
             for average, newest in ((self.mean, mean), (self.var, variance)):
-                average.lerp_(torch.where(count > 1, newest, average).to(average.dtype), share)
+                average.lerp_(newest, share)
         return y.to(dtype)
 
     def __repr__(self) -> str:
         return f"RowBatchNorm({len(self.weight)})"
+
+
+# An operation of torch's own, as torch's normalisation refuses no rows and compiled graphs can't ask for their number.
+@torch.library.custom_op("panoptag_pyg::row_norm", mutates_args=())
+def _row_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    if len(x) == 0:
+        return torch.empty_like(x), torch.zeros_like(weight), torch.ones_like(weight)
+    return torch.native_batch_norm(x.contiguous(), weight, bias, None, None, True, 0.0, eps)
+
+
+@_row_norm.register_fake
+def _(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    return x.new_empty(x.shape), torch.empty_like(weight), torch.empty_like(weight)
+
+
+@torch.library.custom_op("panoptag_pyg::row_norm_backward", mutates_args=())
+def _row_norm_backward(
+    grad: Tensor, x: Tensor, weight: Tensor, mean: Tensor, inverse: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    if len(x) == 0:
+        return torch.empty_like(x), torch.zeros_like(weight), torch.zeros_like(weight)
+    return torch.ops.aten.native_batch_norm_backward(
+        grad.contiguous(), x.contiguous(), weight, None, None, mean, inverse, True, eps, [True, True, True]
+    )
+
+
+@_row_norm_backward.register_fake
+def _(
+    grad: Tensor, x: Tensor, weight: Tensor, mean: Tensor, inverse: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    return x.new_empty(x.shape), torch.empty_like(weight), torch.empty_like(weight)
+
+
+def _setup(ctx, inputs, output):  # type: ignore[no-untyped-def]
+    x, weight, _, ctx.eps = inputs
+    ctx.save_for_backward(x, weight, output[1], output[2])
+
+
+def _backward(ctx, grad, *_):  # type: ignore[no-untyped-def]
+    return *_row_norm_backward(grad, *ctx.saved_tensors, ctx.eps), None
+
+
+_row_norm.register_autograd(_backward, setup_context=_setup)
