@@ -24,6 +24,7 @@ SUBPACKAGES = {
     "tasks": "losses and targets",
     "training": "recipes and the training loop",
     "evaluation": "metrics with uncertainties, figures, event displays",
+    "testing": "checks that every backbone and tagger passes, yours too",
 }
 
 FORMAT_HEAD = """# The event file

@@ -51,8 +51,15 @@ class EdgeConvBackbone(PanopTagBackbone):
         edge_mlp_layers: int = 3,
         wrap_phi: bool = True,
     ) -> None:
-        sizes = {"num_local_layers": num_layers, "num_global_layers": 0, "edge_mlp_layers": edge_mlp_layers}
-        super().__init__(in_dim, dim, k=k, wrap_phi=wrap_phi, **sizes)
+        super().__init__(
+            in_dim,
+            dim,
+            k=k,
+            num_local_layers=num_layers,
+            num_global_layers=0,
+            edge_mlp_layers=edge_mlp_layers,
+            wrap_phi=wrap_phi,
+        )
 
     def __repr__(self) -> str:
         return f"EdgeConvBackbone({self.in_dim}, {self.out_dim}, k={self.k}, num_layers={len(self.local_layers)})"

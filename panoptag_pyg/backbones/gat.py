@@ -8,11 +8,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from panoptag_pyg import ops
-from panoptag_pyg.backbones.registry import BackboneConfig, register_backbone
+from panoptag_pyg.backbones.heads import HeadsConfig
+from panoptag_pyg.backbones.registry import register_backbone
 from panoptag_pyg.nn import MLP, GAPLayer, GlobalExchange
 
 
-class GATConfig(BackboneConfig):
+class GATConfig(HeadsConfig):
     """Options of the graph attention encoder."""
 
     num_layers: int = Field(2, ge=1, description="GAPLayers")
@@ -33,8 +34,9 @@ class GATBackbone(nn.Module):
     a are the attention features and g the graph features of a :class:`~panoptag_pyg.nn.GAPLayer`; neighbours are the
     nearest in (η, φ) for the first layer and in x for later ones; :math:`\bar u` is the mean over the event.
 
-    The layers, their skip connections and the pooling are ABCNet's segmentation network. Ours are the sizes, the embedding
-    of the features before the first layer, layer normalisation for batch normalisation, and GELU inside the MLPs.
+    The layers, their skip connections and the pooling are ABCNet's segmentation network. Ours are the sizes, the
+    embedding of the features before the first layer, layer normalisation for batch normalisation, and GELU inside the
+    MLPs.
 
     Args:
         in_dim: number of PFO features.

@@ -32,17 +32,19 @@ class GravNetBlock(nn.Module):
         in_dim: width of the input.
         block_dim: width of the dense layers.
         out_dim: width of the output.
-        options: ``space_dim``, ``propagate_dim`` and ``k`` of :class:`~panoptag_pyg.nn.GravNetConv`.
+        space_dim: see :class:`~panoptag_pyg.nn.GravNetConv`.
+        propagate_dim: likewise.
+        k: likewise.
 
     Shapes:
         x [P, in_dim], ptr [B+1] → [P, out_dim].
     """
 
-    def __init__(self, in_dim: int, block_dim: int, out_dim: int, **options: int) -> None:
+    def __init__(self, in_dim: int, block_dim: int, out_dim: int, space_dim: int, propagate_dim: int, k: int) -> None:
         super().__init__()
         self.exchange = GlobalExchange(in_dim, block_dim)
         self.dense = nn.ModuleList(nn.Linear(block_dim, block_dim) for _ in range(2))
-        self.conv = GravNetConv(block_dim, out_dim, **options)
+        self.conv = GravNetConv(block_dim, out_dim, space_dim, propagate_dim, k)
         self.norm = nn.LayerNorm(out_dim)
 
     def reset_parameters(self) -> None:
@@ -108,8 +110,8 @@ class GravNetBackbone(nn.Module):
         super().__init__()
         self.in_dim, self.out_dim, self.k, self.wrap_phi = in_dim, dim, k, wrap_phi
         widths = [in_dim + 2 * wrap_phi, *[message_dim] * (num_layers - 1)]
-        options = {"space_dim": space_dim, "propagate_dim": propagate_dim, "k": k}
-        self.blocks = nn.ModuleList(GravNetBlock(width, block_dim, message_dim, **options) for width in widths)
+        sizes = block_dim, message_dim, space_dim, propagate_dim, k
+        self.blocks = nn.ModuleList(GravNetBlock(width, *sizes) for width in widths)
         self.join = MLP([num_layers * message_dim, dim, dim])
 
     def reset_parameters(self) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from panoptag_pyg.backbones.heads import HeadsConfig
 from panoptag_pyg.backbones.panoptag import PanopTagBackbone
-from panoptag_pyg.backbones.registry import BackboneConfig, register_backbone
+from panoptag_pyg.backbones.registry import register_backbone
 
 
-class ISABConfig(BackboneConfig):
+class ISABConfig(HeadsConfig):
     """Options of the ISAB encoder."""
 
     num_layers: int = Field(3, ge=1, description="ISAB layers")
-    num_heads: int = Field(32, ge=1, description="attention heads; divides dim")
     num_inducing: int = Field(48, ge=1, description="inducing points of each ISAB")
 
 
@@ -43,8 +43,9 @@ class ISABBackbone(PanopTagBackbone):
     def __init__(
         self, in_dim: int, dim: int = 256, num_layers: int = 3, num_heads: int = 32, num_inducing: int = 48
     ) -> None:
-        sizes = {"num_inducing": num_inducing, "num_local_layers": 0, "num_global_layers": num_layers}
-        super().__init__(in_dim, dim, num_heads, **sizes)
+        super().__init__(
+            in_dim, dim, num_heads, num_inducing=num_inducing, num_local_layers=0, num_global_layers=num_layers
+        )
 
     def __repr__(self) -> str:
         return f"ISABBackbone({self.in_dim}, {self.out_dim}, num_layers={len(self.global_layers)})"

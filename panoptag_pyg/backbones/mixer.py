@@ -6,11 +6,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from panoptag_pyg.backbones.registry import BackboneConfig, register_backbone
+from panoptag_pyg.backbones.heads import HeadsConfig
+from panoptag_pyg.backbones.registry import register_backbone
 from panoptag_pyg.nn import MAB, MLP, MixerLayer
 
 
-class MixerConfig(BackboneConfig):
+class MixerConfig(HeadsConfig):
     """Options of the mixer encoder."""
 
     num_layers: int = Field(3, ge=1, description="mixer blocks")
@@ -37,9 +38,7 @@ class MixerBlock(nn.Module):
         x [P, dim], ptr [B+1] → [P, dim].
     """
 
-    def __init__(
-        self, dim: int, num_tokens: int, num_heads: int, token_expansion: int, channel_expansion: int
-    ) -> None:
+    def __init__(self, dim: int, num_tokens: int, num_heads: int, token_expansion: int, channel_expansion: int) -> None:
         super().__init__()
         self.tokens = nn.Parameter(torch.empty(num_tokens, dim))
         self.gather = MAB(dim, num_heads)
@@ -68,14 +67,16 @@ class MixerBlock(nn.Module):
 class MixerBackbone(nn.Module):
     r"""MLP-Mixer blocks on learned tokens that gather the PFOs by attention, and spread back to them.
 
-    .. math:: x^0 = \mathrm{MLP}(f), \qquad x^{l+1} = \mathrm{MAB}\big(x^l, \mathrm{Mixer}_l(\mathrm{MAB}(I_l, x^l))\big)
+    .. math::
+        x^0 = \mathrm{MLP}(f), \qquad
+        x^{l+1} = \mathrm{MAB}\big(x^l, \mathrm{Mixer}_l(\mathrm{MAB}(I_l, x^l))\big)
 
-    **Published:** the mixer layer, two MLPs in turn across tokens and across channels (arXiv:2105.01601); its use on the
-    constituents of a jet in place of self-attention (arXiv:2404.14677, which pads to a fixed number of constituents).
+    **Published:** the mixer layer, two MLPs in turn across tokens and across channels (arXiv:2105.01601), and its use
+    on a fixed number of a jet's constituents in place of self-attention (arXiv:2404.14677).
     **Ours:** the tokens. An MLP across particles needs a fixed number of them in a fixed order; events have
-    neither. So M learned tokens gather the event (a set transformer's MAB, arXiv:1810.00825), the mixer works on those, and
-    each PFO reads them back. The encoder is permutation-equivariant and linear in the number of PFOs; with the mixer
-    layers taken out it would be ISAB.
+    neither. So M learned tokens gather the event (a set transformer's MAB, arXiv:1810.00825), the mixer works on
+    those, and each PFO reads them back. The encoder is permutation-equivariant and linear in the number of PFOs; with
+    the mixer layers taken out it would be ISAB.
 
     Args:
         in_dim: number of PFO features.
@@ -89,8 +90,8 @@ class MixerBackbone(nn.Module):
     Shapes:
         x [P, in_dim], pos [P, 2] (not used), ptr [B+1] → [P, dim].
 
-    Source: Tolstikhin et al., *MLP-Mixer*, arXiv:2105.01601; Hammad and Nojiri, *Streamlined jet tagging network assisted
-    by jet prong structure*, arXiv:2404.14677; and this project.
+    Source: Tolstikhin et al., *MLP-Mixer*, arXiv:2105.01601; Hammad and Nojiri, *Streamlined jet tagging network
+    assisted by jet prong structure*, arXiv:2404.14677; and this project.
     """
 
     needs: frozenset[str] = frozenset()

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor, nn
 
-from panoptag_pyg.backbones.registry import BackboneConfig, register_backbone
+from panoptag_pyg.backbones.heads import HeadsConfig
+from panoptag_pyg.backbones.registry import register_backbone
 from panoptag_pyg.nn import MLP, TransformerBlock
 
 
-class TransformerConfig(BackboneConfig):
+class TransformerConfig(HeadsConfig):
     """Options of the transformer encoder."""
 
     num_layers: int = Field(4, ge=1, description="transformer blocks")
-    num_heads: int = Field(32, ge=1, description="attention heads; divides dim")
     expansion: int = Field(4, ge=1, description="inner width of the feed-forward, in dim")
     dropout: float = Field(0.0, ge=0.0, lt=1.0, description="dropout after attention and feed-forward")
 

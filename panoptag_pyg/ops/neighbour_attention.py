@@ -171,9 +171,7 @@ def _no_winner(centre: Tensor) -> Tensor:
     return centre.new_empty((0, *centre.shape[1:]), dtype=torch.int16)
 
 
-def reference(
-    centre: Tensor, neighbour: Tensor, score: Tensor, weight: Tensor, table: Tensor, count: Tensor
-) -> Tensor:
+def reference(centre: Tensor, neighbour: Tensor, score: Tensor, weight: Tensor, table: Tensor, count: Tensor) -> Tensor:
     """As the formula says; takes memory for every edge."""
     y = F.relu(centre[:, None] + neighbour[table])
     coefficient = F.leaky_relu(score[:, None] + (y * weight).sum(-1), SLOPE)
