@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated
 
@@ -54,19 +53,20 @@ def add_subjets(block: EventBlock, options: SubjetOptions | None = None) -> Even
     Source: the three algorithms are those of Hammad and Nojiri, arXiv:2404.14677.
     """
     options = options or SubjetOptions()
-    labels = {"cambridge": _cambridge, "antikt": _antikt, "hdbscan": _hdbscan}
     momentum = _momentum(block)
-    columns = {f"subjet_{name}": _by_pt(find(block, momentum, options), block, momentum) for name, find in labels.items()}
+    columns = {}
+    for name, find in (("cambridge", _cambridge), ("antikt", _antikt), ("hdbscan", _hdbscan)):
+        columns[f"subjet_{name}"] = _by_pt(find(block, momentum, options), block, momentum)
     return replace(block, constituent={**block.constituent, **columns})
 
 
-#: Finds a label ≥ 0 of each constituent within its jet, in any order, −1 for none.
-_Find = Callable[[EventBlock, np.ndarray, SubjetOptions], np.ndarray]
+# Each of these gives a label ≥ 0 to every constituent, in any order within its jet, or −1 to one in no subjet.
 
 
 def _cambridge(block: EventBlock, momentum: np.ndarray, options: SubjetOptions) -> np.ndarray:
     if options.num_cambridge is not None:
-        return cluster_exclusive(*momentum, block.constituent_offsets, options.num_cambridge)
+        px, py, pz, energy = momentum
+        return cluster_exclusive(px, py, pz, energy, block.constituent_offsets, options.num_cambridge)
     return _inclusive(block, momentum, "cambridge", options.radius)
 
 
@@ -76,7 +76,8 @@ def _antikt(block: EventBlock, momentum: np.ndarray, options: SubjetOptions) -> 
 
 def _inclusive(block: EventBlock, momentum: np.ndarray, algorithm: str, radius: float) -> np.ndarray:
     # To FastJet each jet is an event of its own.
-    subjets = cluster(*momentum, block.constituent_offsets, algorithm=algorithm, radius=radius, min_pt=0.0)
+    px, py, pz, energy = momentum
+    subjets = cluster(px, py, pz, energy, block.constituent_offsets, algorithm=algorithm, radius=radius, min_pt=0.0)
     sizes = np.diff(subjets.constituent_offsets)
     rows = subjets.constituents + np.repeat(block.constituent_offsets[subjets.event], sizes)
     number = np.arange(len(subjets.event)) - subjets.offsets[subjets.event]
@@ -117,9 +118,7 @@ def _by_pt(labels: np.ndarray, block: EventBlock, momentum: np.ndarray) -> np.nd
     if len(found) == 0:
         return labels.astype(np.int16)
     jet = block.constituent_jet[found]
-    subjets, first, subjet = np.unique(
-        np.stack([jet, labels[found]]), axis=1, return_index=True, return_inverse=True
-    )
+    subjets, first, subjet = np.unique(np.stack([jet, labels[found]]), axis=1, return_index=True, return_inverse=True)
     subjet = subjet.reshape(-1)
     px, py = (np.bincount(subjet, values[found]) for values in momentum[:2])
     order = np.lexsort((first, -np.hypot(px, py), subjets[0]))
