@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch_geometric.data import HeteroData
 
-from panoptag_pyg.comparison.parts import measured_batch
+from panoptag_pyg.comparison.events import measured_batch
 from panoptag_pyg.errors import PanopTagError
 from panoptag_pyg.tasks import build_task
 from panoptag_pyg.training import load_tagger

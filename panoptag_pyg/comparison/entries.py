@@ -14,6 +14,8 @@ from panoptag_pyg.training.recipe import Recipe, shipped_recipes
 
 #: The task of a recipe that can be compared: all rows have the same classes and figures of merit.
 TASK = "flavour"
+#: Keys that are the comparison's own: the same for all rows.
+OWN_KEYS = {"data.test_fraction": "--test-fraction", "train.seed": "--seeds"}
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,12 @@ def find_entries(arguments: Sequence[str], overrides: Sequence[str] = ()) -> lis
         overrides: ``section.key=value`` for every recipe; a loaded run stays as it is.
 
     Raises:
-        ConfigError: if an argument names nothing, or no recipe at all can be read.
+        ConfigError: if an argument names nothing, or there can't be a row at all.
     """
+    for override in overrides:
+        option = OWN_KEYS.get(override.partition("=")[0].strip())
+        if option:
+            raise ConfigError(f"--set {override}: all rows share it; give {option}")
     sources = list(dict.fromkeys(source for argument in arguments for source in _expand(argument)))
     if not sources:
         raise ConfigError("nothing to compare; name recipes or run folders")

@@ -39,7 +39,7 @@ def main(order: dict[str, Any]) -> int:
 
 def train_and_score(order: dict[str, Any]) -> None:
     """Train the recipe, unless a finished run is to be loaded; then score the test events."""
-    from panoptag_pyg.comparison.parts import measured_dataset
+    from panoptag_pyg.comparison.events import measured_dataset
     from panoptag_pyg.evaluation import predict_jets
     from panoptag_pyg.training import Recipe, load_tagger, train
 
@@ -76,7 +76,8 @@ def stop_with_parent() -> None:
     """Be interrupted when standard input closes: whoever started this process is gone, however that came about."""
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        while os.read(0, 1):  # not sys.stdin: its lock, held by this thread, would abort the interpreter's exit
+            pass
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(PATIENCE)
         os._exit(130)

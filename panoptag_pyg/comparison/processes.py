@@ -110,7 +110,8 @@ def _start(job: Job, threads: int, listener: Listener) -> None:
 
 
 def _read(job: Job, listener: Listener) -> None:
-    assert job.process is not None and job.process.stdout is not None
+    assert job.process is not None
+    assert job.process.stdout is not None
     with job.log.open("w", encoding="utf-8") as log:
         for line in job.process.stdout:
             log.write(line)
@@ -120,7 +121,8 @@ def _read(job: Job, listener: Listener) -> None:
 
 
 def _end(job: Job, listener: Listener) -> None:
-    assert job.process is not None and job.reader is not None
+    assert job.process is not None
+    assert job.reader is not None
     job.reader.join(timeout=10)
     job.seconds = time.monotonic() - job.started
     if job.process.returncode:

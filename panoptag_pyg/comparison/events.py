@@ -10,7 +10,8 @@ from torch_geometric.data import HeteroData
 
 from panoptag_pyg.errors import EventFileError
 from panoptag_pyg.events import EventDataset
-from panoptag_pyg.training.data import held_out_events
+from panoptag_pyg.training.checkpoint import needed_fields
+from panoptag_pyg.training.data import held_out_events, open_dataset
 from panoptag_pyg.training.recipe import Recipe
 
 
@@ -20,14 +21,15 @@ def measured_dataset(test: dict[str, Any], recipe: Recipe, model: nn.Module) -> 
     A recipe's ``max_jets`` is left out here: all rows are measured on the same jets.
 
     Args:
-        test: ``files``; ``fraction`` and ``split_seed`` of the held-out share, or a fraction of ``None`` for all events.
+        test: ``files``; ``fraction`` and ``split_seed`` of the held-out share; all events if the fraction is ``None``.
         recipe: of the tagger.
         model: the tagger.
 
     Raises:
         EventFileError: if there is no event.
     """
-    dataset = EventDataset(test["files"], max_pfos=recipe.data.max_pfos)
+    section = recipe.data.model_copy(update={"max_jets": None})
+    dataset = open_dataset(test["files"], section, needed_fields(model))
     if test["fraction"] is not None:
         dataset = dataset.select(held_out_events(len(dataset), test["fraction"], test["split_seed"]))
     if not len(dataset):
