@@ -49,7 +49,7 @@ class Column:
     """One quantity of a file: a 1-D dataset ``group/name``.
 
     Attributes:
-        group: ``"event"``, ``"pfo"`` or ``"jet"``: what a row describes.
+        group: ``"event"``, ``"pfo"``, ``"jet"`` or ``"constituent"``: what a row describes.
         name: the dataset's name.
         dtype: NumPy type on disk.
         unit: unit, ``""`` where there is none.
@@ -108,6 +108,16 @@ COLUMNS: tuple[Column, ...] = (
     Column("jet", "truth_mass", "float32", "GeV", "mass of the matched jet of stable particles, 0 if none", truth=True, low=0),
     Column("jet", "num_b_hadrons", "int8", "", "weakly decaying b hadrons in the jet", truth=True, low=0),
     Column("jet", "num_c_hadrons", "int8", "", "weakly decaying c hadrons in the jet", truth=True, low=0),
+    Column("jet", "parton_flavour", "int8", "", "hardest parton in the jet: 1 to 5 d, u, s, c, b quark, 21 gluon; 0 none or unknown", truth=True, low=0, high=21),
+    Column("jet", "hard_scatter_fraction", "float32", "", "share of its constituents' pT from the hard scatter, not pileup; -1 unknown", truth=True, default=-1, low=-1, high=1),
+)  # fmt: skip
+
+
+#: What may be known of each jet constituent, in the order of ``jet/constituents``; a file has all of them, some or none.
+CONSTITUENT_COLUMNS: tuple[Column, ...] = (
+    Column("constituent", "subjet_cambridge", "int16", "", "its Cambridge/Aachen subjet: 0 the one of highest pT in the jet", low=0),
+    Column("constituent", "subjet_antikt", "int16", "", "its anti-kT subjet: 0 the one of highest pT in the jet", low=0),
+    Column("constituent", "subjet_hdbscan", "int16", "", "its HDBSCAN subjet: 0 the one of highest pT in the jet, -1 noise", low=-1),
 )  # fmt: skip
 
 
@@ -142,4 +152,4 @@ GROUPS = ("event", "pfo", "jet")
 
 def columns(group: str) -> tuple[Column, ...]:
     """The columns of ``group``, in file order."""
-    return tuple(column for column in COLUMNS if column.group == group)
+    return tuple(column for column in (*COLUMNS, *CONSTITUENT_COLUMNS) if column.group == group)
