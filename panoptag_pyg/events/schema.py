@@ -108,6 +108,8 @@ COLUMNS: tuple[Column, ...] = (
     Column("jet", "truth_mass", "float32", "GeV", "mass of the matched jet of stable particles, 0 if none", truth=True, low=0),
     Column("jet", "num_b_hadrons", "int8", "", "weakly decaying b hadrons in the jet", truth=True, low=0),
     Column("jet", "num_c_hadrons", "int8", "", "weakly decaying c hadrons in the jet", truth=True, low=0),
+    Column("jet", "parton_flavour", "int8", "", "hardest parton in the jet: 1 to 5 d, u, s, c, b quark, 21 gluon; 0 none or unknown", truth=True, low=0, high=21),
+    Column("jet", "hard_scatter_fraction", "float32", "", "share of its constituents' pT from the hard scatter, not pileup; -1 unknown", truth=True, default=-1, low=-1, high=1),
 )  # fmt: skip
 
 

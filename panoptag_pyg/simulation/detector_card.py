@@ -229,13 +229,14 @@ class Jets(Card):
 
 
 class Labels(Card):
-    """What makes a jet a b or c jet, under either rule."""
+    """What makes a jet a b or c jet, under either rule; and the least pT of a parton that may have started a jet."""
 
     hadron_min_pt: NonNegative = 5.0
     hadron_max_delta_r: Positive = 0.3
     parton_min_pt: NonNegative = 1.0
     parton_max_abs_eta: Positive = 2.5
     parton_max_delta_r: Positive = 0.5
+    origin_min_pt: NonNegative = 5.0
 
 
 class Truth(Card):

@@ -17,8 +17,9 @@ from panoptag_pyg.simulation.detector_card import DetectorCard
 from panoptag_pyg.simulation.jets import ClusteredJets, cluster
 from panoptag_pyg.simulation.labels import label_jets
 from panoptag_pyg.simulation.particles import GeneratedEvents, stable_particles
+from panoptag_pyg.simulation.partons import parton_flavour
 from panoptag_pyg.simulation.pythia import Pythia
-from panoptag_pyg.simulation.truth import heavy_ancestry, match_truth_jets, weakly_decaying
+from panoptag_pyg.simulation.truth import hard_scatter_share, heavy_ancestry, match_truth_jets, weakly_decaying
 
 #: Events that share one seed; part of what a seed means, so that the same seed gives the same events everywhere.
 EVENTS_PER_BLOCK = 100
@@ -92,7 +93,15 @@ class BlockSimulator:
             truth_pt, truth_mass = match_truth_jets(particles, jets, card, max_abs_eta)
         with self._stage("labels"):
             labels = label_jets(jets, events, weak, card.labels, self.config.label)
-        truth = {**vars(labels), "truth_pt": truth_pt, "truth_mass": truth_mass}
+            truth = {
+                **vars(labels),
+                "truth_pt": truth_pt,
+                "truth_mass": truth_mass,
+                "parton_flavour": parton_flavour(jets, events, card.labels, card.jets.radius),
+                "hard_scatter_fraction": hard_scatter_share(
+                    jets, pfos.columns["pt"], pfos.columns["hard_scatter_fraction"], pfos.offsets
+                ),
+            }
         return _event_block(events, pfos, jets, truth, number * EVENTS_PER_BLOCK)
 
 

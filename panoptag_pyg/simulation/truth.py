@@ -93,3 +93,24 @@ def match_truth_jets(
     pt, mass = np.zeros(len(jets.pt)), np.zeros(len(jets.pt))
     pt[jet[first]], mass[jet[first]] = truth.pt[partner[first]], truth.mass[partner[first]]
     return pt, mass
+
+
+def hard_scatter_share(
+    jets: ClusteredJets, pfo_pt: np.ndarray, fraction: np.ndarray, offsets: np.ndarray
+) -> np.ndarray:
+    """Share of the constituents' summed pT that comes from the hard scatter; −1 for a jet without constituents.
+
+    Args:
+        jets: J jets.
+        pfo_pt: pT of the P PFOs that they were clustered from.
+        fraction: share of each PFO's energy from the hard scatter [P].
+        offsets: first PFO of each event [B + 1].
+
+    Shapes: [J], in [0, 1] or −1.
+    """
+    jet = np.repeat(np.arange(len(jets.pt)), np.diff(jets.constituent_offsets))
+    rows = jets.constituents + offsets[jets.event[jet]]
+    pt = pfo_pt[rows].astype(np.float64)
+    total = np.bincount(jet, pt, len(jets.pt))
+    hard = np.bincount(jet, pt * fraction[rows], len(jets.pt))
+    return np.where(total > 0, np.clip(hard / np.where(total > 0, total, 1), 0, 1), -1)

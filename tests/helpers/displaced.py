@@ -65,6 +65,7 @@ def displaced_block(
     jet_columns = {
         "pt": jet_pt, "eta": jet_eta, "phi": jet_phi, "mass": 0.12 * jet_pt, "flavour": flavour,
         "truth_pt": jet_pt, "truth_mass": 0.1 * jet_pt, "num_b_hadrons": flavour == 2, "num_c_hadrons": flavour == 1,
+        "parton_flavour": np.choose(flavour, [21, 4, 5]), "hard_scatter_fraction": np.ones(len(flavour)),
     }  # fmt: skip
     events = {
         "id": np.arange(num_events) + 1000,
