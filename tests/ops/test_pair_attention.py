@@ -113,7 +113,8 @@ def test_wrong_shapes_are_told(rng):
 
 def test_compiles_whole(rng):
     def step(q, k, v, bias, ptr):
-        return ops.pair_attention(q, k, v, bias, ptr).square().sum()
+        heads = (tensor.view(-1, 3, 5) for tensor in (q, k, v))  # as of a layer, whose widths don't change
+        return ops.pair_attention(*heads, bias.view(-1, 3), ptr).square().sum()
 
     compiled = torch.compile(step, fullgraph=True, dynamic=True, backend="aot_eager")
     for lengths in ((3, 1, 4), (2, 5, 5, 0)):
