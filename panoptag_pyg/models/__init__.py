@@ -6,6 +6,7 @@ from panoptag_pyg.models.deep_sets import EFN, PFN
 from panoptag_pyg.models.jetvit import JetViT
 from panoptag_pyg.models.mixer_subjets import MixerSubjets
 from panoptag_pyg.models.panoptag import PanopTag, PanopTagOutput
+from panoptag_pyg.models.part import ParticleTransformer
 from panoptag_pyg.models.registry import build_tagger, register_tagger, tagger_info, tagger_names
 from panoptag_pyg.models.single_jet import SingleJetTagger
 from panoptag_pyg.ops import Attention
@@ -19,6 +20,7 @@ __all__ = [
     "MixerSubjets",
     "PanopTag",
     "PanopTagOutput",
+    "ParticleTransformer",
     "SingleJetTagger",
     "Tagger",
     "build_decoder",
