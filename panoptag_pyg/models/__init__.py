@@ -2,6 +2,7 @@
 
 from panoptag_pyg.models.base import Embeddings, Tagger
 from panoptag_pyg.models.decoders import build_decoder, decoder_names, register_decoder
+from panoptag_pyg.models.lorentz import LGATrTagger, LorentzNetTagger, PelicanTagger
 from panoptag_pyg.models.deep_sets import EFN, PFN
 from panoptag_pyg.models.jetvit import JetViT
 from panoptag_pyg.models.mixer_subjets import MixerSubjets
@@ -16,11 +17,14 @@ __all__ = [
     "PFN",
     "Attention",
     "Embeddings",
+    "LGATrTagger",
+    "LorentzNetTagger",
     "JetViT",
     "MixerSubjets",
     "PanopTag",
     "PanopTagOutput",
     "ParticleTransformer",
+    "PelicanTagger",
     "SingleJetTagger",
     "Tagger",
     "build_decoder",
