@@ -16,6 +16,10 @@ TINY_BACKBONES: dict[str, dict[str, Any]] = {
 }
 
 TINY_TAGGERS: dict[str, dict[str, Any]] = {
+    "efn": {"phi_sizes": (16, 24), "f_sizes": (32, 16)},
+    "jetvit": {"dim": 16, "num_heads": 4, "num_layers": 2, "expansion": 2, "num_positions": 5},
+    "mixer_subjets": {"dim": 16, "num_constituents": 6, "num_subjets": 3, "num_layers": 1, "num_heads": 2},
+    "pfn": {"phi_sizes": (16, 24), "f_sizes": (32, 16)},
     "panoptag": {"dim": 16, "num_heads": 4, "k": 4, "num_inducing": 5, "num_decoder_layers": 2},
     "single_jet": {"dim": 16},
 }
