@@ -7,17 +7,22 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from torch_geometric.data import HeteroData
 
 from panoptag_pyg.events.jets import pfo_momentum
 from panoptag_pyg.models.base import encode, event_ptr
 from panoptag_pyg.ops import flops
 
-#: Of torch's own operations, those that its counter leaves out.
-_FURTHER = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop}
-
 del flops  # importing it has registered the formulas of our operations
+
+
+def _attention_flops(q: torch.Size, k: torch.Size, v: torch.Size, *_: Any, **__: Any) -> int:
+    return sdpa_flop_count(q, k, v)
+
+
+#: Of torch's own operations, those that its counter leaves out.
+_FURTHER = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
 
 
 class Cost(NamedTuple):
@@ -73,13 +78,14 @@ def backbone_cost(backbone: nn.Module, batch: HeteroData) -> Cost:
 
 
 def _counted(module: nn.Module, run: Callable[[], Any]) -> int:
-    training = module.training
+    modes = {part: part.training for part in module.modules()}
     module.eval()
     try:
         with FlopCounterMode(display=False, custom_mapping=_FURTHER) as counter, torch.no_grad():
             run()
     finally:
-        module.train(training)
+        for part, training in modes.items():
+            part.training = training
     return int(counter.get_total_flops())
 
 
