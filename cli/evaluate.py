@@ -61,6 +61,7 @@ def evaluate(
     shared = [str(file.path) for file in dataset.files if Path(file.path).resolve() in files]
     if shared:
         notes.append(f"The model was trained on events of {', '.join(shared)}: the numbers flatter it.")
+    told = getattr(model, "report", None)
     report = evaluate_scores(
         predictions,
         {f"track counting n={n}": counting[:, n - 1] for n in (1, 2, 3)},
@@ -69,6 +70,7 @@ def evaluate(
         replicas=replicas,
         seed=seed,
         notes=notes,
+        model_report=told() if callable(told) else None,
     )
     written = report.save(output, overwrite, figures)
     console = Console()

@@ -30,6 +30,11 @@ Threads = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what stands there.")]
 
 
+def granted_cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def choose_device(name: str, threads: int | None) -> str:
     """The device to compute on; sets the number of CPU threads.
 

@@ -12,8 +12,10 @@ from torch.utils.data import Dataset
 from torch_geometric.data import HeteroData
 
 from panoptag_pyg.errors import EventFileError
+from panoptag_pyg.events.angularities import RADIUS, jet_radius
 from panoptag_pyg.events.batching import block_to_batch, block_to_event
 from panoptag_pyg.events.block import EventBlock
+from panoptag_pyg.events.features import JET_FEATURES
 from panoptag_pyg.events.fields import Fields
 from panoptag_pyg.events.file import EventFile
 from panoptag_pyg.events.schema import FLAVOUR_NAMES
@@ -66,7 +68,8 @@ class EventDataset(Dataset):
         fields: what events hold beyond the usual: ``"constituents"`` for edges ``("jet", "contains", "pfo")``,
             ``"jet/COLUMN"`` and ``"pfo/COLUMN"`` for further columns of the file as ``event["jet"].COLUMN``,
             ``"constituent/COLUMN"`` for attributes of those edges. Default: nothing.
-        jet_features: columns of ``event["jet"].x``; begin with pt, eta, phi, mass. Default: only these.
+        jet_features: columns of ``event["jet"].x``; pt, eta, phi, mass, then angularities such as
+            ``"angularity_kappa1_alpha0.5"``, or ``"angularities"`` for the usual five. Default: only the first four.
 
     Raises:
         EventFileError: naming the file that is missing, damaged or of another kind, or lacks a column of constituents
@@ -151,6 +154,8 @@ class EventDataset(Dataset):
         for number in np.unique(file_of):
             block = _read_near(self.files[number], wanted[file_of == number] - self._first[number])
             block.event["process"] = self._process_index[number][block.event["process"]]
+            if len(self.fields.jet_features) > len(JET_FEATURES):
+                block.jet[RADIUS] = np.full(block.num_jets, jet_radius(self.files[number].attributes))
             blocks.append(block)
         return EventBlock.concatenate(blocks).select(place).leading(self.max_pfos, self.max_jets)
 

@@ -9,10 +9,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from panoptag_pyg.config import StrictConfig, validate
 from panoptag_pyg.errors import ConfigError, suggest
+from panoptag_pyg.events.angularities import expand_jet_features
 from panoptag_pyg.training.toml import to_toml
 
 Positive = Annotated[int, Field(ge=1)]
@@ -72,7 +73,7 @@ class DataSection(StrictConfig):
     ] = None
     jet_features: Annotated[
         list[str] | None,
-        Field(description="what is known of each jet: pt, eta, phi, mass, then others; only these if absent"),
+        Field(description="what is known of each jet: pt, eta, phi, mass, then angularities; only these if absent"),
     ] = None
     batch_size: Annotated[
         Positive | None, Field(description="events per batch; 64 if neither this nor the next is set")
@@ -97,6 +98,11 @@ class DataSection(StrictConfig):
     num_workers: Annotated[
         NonNegative, Field(description="processes that read ahead; 0 reads in the training process")
     ] = 0
+
+    @field_validator("jet_features")
+    @classmethod
+    def _written_out(cls, names: list[str] | None) -> list[str] | None:
+        return None if names is None else list(expand_jet_features(names))
 
     @model_validator(mode="after")
     def _one_batch_rule(self) -> DataSection:
