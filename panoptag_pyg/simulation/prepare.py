@@ -122,8 +122,8 @@ def prepare(
             require_extra(module, "simulation")
     new_jets = None if jets is None else _jets(files, jets)
     keep_truth = new_jets is not None and all(_clustered_alike(_jets_of(file), new_jets) for file in files)
-    absent = {c.path for c in COLUMNS if c.truth and not any(file.has_column(c.path) for file in files)}
-    hard_scatter_known = all(file.has_column("pfo/hard_scatter_fraction") for file in files)
+    absent = {c.path for c in COLUMNS if c.truth and not any(file.has(c.path) for file in files)}
+    hard_scatter_known = all(file.has("pfo/hard_scatter_fraction") for file in files)
     if new_jets is not None and not keep_truth:
         derived = {f"jet/{DERIVED}"} if hard_scatter_known else set()
         absent = (absent | {c.path for c in COLUMNS if c.truth and c.group == "jet"}) - derived
