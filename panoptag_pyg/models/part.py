@@ -233,7 +233,9 @@ class ParticleTransformer(Tagger):
             return
         weights = weaver_names(weaver.read_state_dict(self.pretrained))
         head = {name: list(value.shape) for name, value in self.head.state_dict().items()}
-        same = head == {name.removeprefix("head."): list(v.shape) for name, v in weights.items() if name.startswith("head.")}
+        same = head == {
+            name.removeprefix("head."): list(v.shape) for name, v in weights.items() if name.startswith("head.")
+        }
         source = f"the weights in {self.pretrained}"
         weaver.load_weights(self, {**_own_buffers(self), **weights}, source, ignore_head=not same)
         self.pretrained = None
@@ -298,9 +300,7 @@ class ParticleTransformerNetwork(nn.Module):
         num_particles, num_jets = x.size(0), ptr.size(0) - 1
         # Jets of equal length side by side: attention then runs on blocks that are where they are.
         order, rows, ptr = sorted_by_length(ptr, num_particles)
-        sets = torch.repeat_interleave(
-            torch.arange(num_jets, device=ptr.device), ptr.diff(), output_size=num_particles
-        )
+        sets = torch.repeat_interleave(torch.arange(num_jets, device=ptr.device), ptr.diff(), output_size=num_particles)
         momentum = momentum[rows]
         x = self.embed(x[rows].to(self.norm.weight.dtype))  # type: ignore[arg-type]
         bias = None if self.pair_embed is None else self.pair_embed(momentum, ptr)

@@ -47,7 +47,11 @@ class PairBias(nn.Module):
         self.activation, self.last_activation, self.self_pairs = activation, last_activation, self_pairs
         layers: list[nn.Module] = [RowBatchNorm(dims[0])]
         for width, out in zip(dims[:-1], dims[1:], strict=True):
-            layers += [nn.Linear(width, out, bias=bias), RowBatchNorm(out), nn.GELU() if activation == "gelu" else nn.ReLU()]
+            layers += [
+                nn.Linear(width, out, bias=bias),
+                RowBatchNorm(out),
+                nn.GELU() if activation == "gelu" else nn.ReLU(),
+            ]
         if not last_activation:
             layers.pop()
         self.embed = nn.Sequential(*layers)  # named and numbered as in weaver-core
@@ -72,7 +76,9 @@ class PairBias(nn.Module):
         norms = [layer for layer in self.embed if isinstance(layer, RowBatchNorm)]
         linears = []
         scale_in, shift_in = norms[0].affine_map()
-        for linear, norm in zip((layer for layer in self.embed if isinstance(layer, nn.Linear)), norms[1:], strict=True):
+        for linear, norm in zip(
+            (layer for layer in self.embed if isinstance(layer, nn.Linear)), norms[1:], strict=True
+        ):
             weight, bias = linear.weight, linear.bias
             if not linears:
                 at_shift = weight @ shift_in

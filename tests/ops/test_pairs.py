@@ -35,6 +35,7 @@ def random_momentum(rng, count, dtype=torch.float64):
 def test_pair_index(lengths):
     ptr = ptr_of(lengths)
     assert torch.equal(ops.pair_index(ptr), loop_pairs(lengths, lambda i, j: True))
+    assert torch.equal(ops.pair_index(ptr, self_pairs=False), loop_pairs(lengths, lambda i, j: i != j))
     assert torch.equal(ops.pair_index(ptr, lower=True), loop_pairs(lengths, lambda i, j: j <= i))
     assert torch.equal(ops.pair_index(ptr, lower=True, self_pairs=False), loop_pairs(lengths, lambda i, j: j < i))
 
