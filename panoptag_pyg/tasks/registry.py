@@ -23,6 +23,7 @@ def register_task(name: str) -> Callable[[type[Task]], type[Task]]:
         if name in _TASKS and _TASKS[name] is not task:
             raise ConfigError(f"a task called '{name}' is already registered: {_TASKS[name].__qualname__}")
         _TASKS[name] = task
+        task.name = name
         return task
 
     return register
@@ -61,4 +62,4 @@ def build_task(name: str = "flavour", **options: Any) -> Task:
         ConfigError: for an unknown name, an unknown option or a value that doesn't fit.
     """
     config = task_config(name, options, f"task '{name}'")
-    return _TASKS[name](**{field: getattr(config, field) for field in type(config).model_fields})
+    return _TASKS[name].from_config(config)
