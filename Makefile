@@ -22,6 +22,7 @@ TORCH_VERSION := $(shell sed -n 's/^torch==//p' constraints.txt)
 PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 KERNEL_FOLDER := $(VENV)/kernels
+PEERS := $(VENV)/.peers
 PIP := $(PYTHON) -m pip --disable-pip-version-check
 # Two processes with a thread each beat two with two on small tensors, and give the same order of sums everywhere.
 PYTEST := OMP_NUM_THREADS=1 $(if $(KERNELS),PYTHONPATH=$(abspath $(KERNEL_FOLDER))) $(PYTHON) -m pytest -n $(JOBS) --dist loadfile
@@ -36,10 +37,10 @@ help: ## list these commands
 demo: $(READY) ## simulate, train, evaluate and draw, into demo/; goes on where it was interrupted
 	$(PYTHON) -m panoptag_pyg.cli demo $(ARGS)
 
-test: $(READY) $(if $(KERNELS),kernels) ## run the tests that take minutes in all; KERNELS=1: with the compiled kernels
+test: $(PEERS) $(if $(KERNELS),kernels) ## run the tests that take minutes in all; KERNELS=1: with the compiled kernels
 	$(PYTEST) $(ARGS)
 
-test-all: $(READY) $(if $(KERNELS),kernels) ## run every test, slow ones too
+test-all: $(PEERS) $(if $(KERNELS),kernels) ## run every test, slow ones too
 	$(PYTEST) -m "slow or not slow" $(ARGS)
 
 check: $(READY) ## lint, formatting, types
@@ -63,8 +64,8 @@ tables: $(READY) ## put the runs in benchmarks/results into docs/benchmarks.md
 
 constraints: $(READY) ## move every pin but PyTorch's to the newest release that fits
 	$(PIP) install --upgrade --upgrade-strategy eager --prefer-binary 'torch==$(TORCH_VERSION)' --editable '.[all]'
-	@{ grep '^#' constraints.txt; { grep -E '^torch_(cluster|scatter)==' constraints.txt; \
-	  $(PIP) freeze --all --exclude-editable --exclude pip | sed 's/^\(torch==[^+]*\)+.*/\1/'; } | LC_ALL=C sort -f; } > constraints.new
+	@{ grep '^#' constraints.txt; { grep -E '^(torch_(cluster|scatter)|weaver-core)==' constraints.txt; \
+	  $(PIP) freeze --all --exclude-editable --exclude pip --exclude weaver-core | sed 's/^\(torch==[^+]*\)+.*/\1/'; } | LC_ALL=C sort -f; } > constraints.new
 	@mv constraints.new constraints.txt
 
 environment: $(READY) ## only set up .venv
@@ -100,6 +101,12 @@ endif
 	$(PIP) install -qq --prefer-binary --constraint constraints.txt --editable '.[all]'
 	@rm -rf $(KERNEL_FOLDER)
 	@printf '%s' '$(CURDIR)' > $@
+
+# Implementations that ours are held to in the tests. weaver-core's networks need nothing but torch and NumPy, its
+# training much that nobody here needs: no dependencies.
+$(PEERS): $(READY)
+	@$(PIP) install -qq --no-deps --constraint constraints.txt weaver-core
+	@touch $@
 
 # The kernels lie beside the environment, on PYTHONPATH only when asked for, so that both ways stay testable.
 kernels: $(KERNEL_FOLDER) ## only fetch the compiled kernels' wheels

@@ -173,7 +173,7 @@ def model_rows(plan: Plan, size: int, precision: str, training: bool) -> Rows:
     padded = PaddedPanopTag(**options)
     layers = options.pop("edge_mlp_layers")
     model = PanopTag(**options, backbone_options={"edge_mlp_layers": layers})
-    model.fit_normalisation(batch["pfo"].x.cpu(), batch["jet"].x.cpu())
+    model.fit_normalisation(batch)
     padded.load_state_dict(model.state_dict())
     model, padded, labels = model.to(plan.device), padded.to(plan.device), batch["jet"].y.clamp(min=0)
     with precision_of(precision) as dtype:

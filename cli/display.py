@@ -33,7 +33,7 @@ def display(
     check_output(output, overwrite)
     place = choose_device(device, threads)
     model, recipe = load_tagger(run)
-    view = view_event(model, open_events(data, recipe), event, place)
+    view = view_event(model, open_events(data, recipe, model), event, place)
     figure = draw_event(view, attended)
     with atomic_output(output, overwrite) as temporary:
         figure.savefig(temporary, bbox_inches="tight", metadata={"Title": view.title})

@@ -47,7 +47,7 @@ def evaluate(
         check_output(output / name, overwrite)
     place = choose_device(device, threads)
     model, recipe = load_tagger(run)
-    dataset = open_events([*data, *(more_data or [])], recipe)
+    dataset = open_events([*data, *(more_data or [])], recipe, model)
     if not dataset.class_counts().any():
         raise PredictionsError(
             f"evaluate needs the true flavour of the jets, but {', '.join(str(file.path) for file in dataset.files)} "

@@ -30,7 +30,7 @@ def predict(
     check_output(output, overwrite)
     place = choose_device(device, threads)
     model, recipe = load_tagger(run)
-    dataset = open_events([*data, *(more_data or [])], recipe)
+    dataset = open_events([*data, *(more_data or [])], recipe, model)
     predictions = predict_jets(model, dataset, batch_size, device=place, recipe=recipe.to_json())
     predictions.save(output, overwrite)
     typer.echo(f"{output}: scores of {len(predictions):,} jets in {predictions.num_events:,} events")

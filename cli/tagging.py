@@ -52,16 +52,17 @@ def choose_device(name: str, threads: int | None) -> str:
     return name
 
 
-def open_events(paths: list[str], recipe: Any) -> EventDataset:
-    """The events as the model was trained to see them: with its recipe's ``max_pfos`` and ``max_jets``.
+def open_events(paths: list[str], recipe: Any, model: Any) -> EventDataset:
+    """The events as the model was trained to see them: its recipe's cuts and features, and the fields it needs.
 
     Raises:
         EventFileError: naming the file that is missing or damaged, or if there is no event at all.
     """
     from panoptag_pyg.errors import EventFileError
-    from panoptag_pyg.events import EventDataset
+    from panoptag_pyg.training.checkpoint import needed_fields
+    from panoptag_pyg.training.data import open_dataset
 
-    dataset = EventDataset(paths, max_pfos=recipe.data.max_pfos, max_jets=recipe.data.max_jets)
+    dataset = open_dataset(paths, recipe.data, needed_fields(model))
     if len(dataset) == 0:
         raise EventFileError(f"{', '.join(paths)}: no events in it; simulate some with panoptag simulate")
     return dataset

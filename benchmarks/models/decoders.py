@@ -17,9 +17,9 @@ import torch
 
 from panoptag_pyg.benchmarks.machine import describe_machine
 from panoptag_pyg.evaluation import evaluate, predict_jets
-from panoptag_pyg.events import EventDataset
 from panoptag_pyg.output import write_json
 from panoptag_pyg.training import Recipe, load_tagger, train
+from panoptag_pyg.training.data import open_dataset
 
 
 def main() -> None:
@@ -52,7 +52,7 @@ def main() -> None:
 def measure(folder: Path, test: list[str]) -> dict[str, Any]:
     """Figures of merit of a run on all of ``test`` together, with intervals, and what was trained."""
     model, recipe = load_tagger(folder)
-    dataset = EventDataset(test, max_pfos=recipe.data.max_pfos, max_jets=recipe.data.max_jets)
+    dataset = open_dataset(test, recipe.data)
     with torch.inference_mode():
         result = evaluate(predict_jets(model, dataset)).of().to_dict()
     del result["curves"], result["confusion"]

@@ -37,7 +37,7 @@ def make_model(settings: Settings, size: str, batch: HeteroData) -> PanopTag:
     edge_mlp_layers = options.pop("edge_mlp_layers")
     torch.manual_seed(settings.seed)
     model = PanopTag(**options, backbone_options={"edge_mlp_layers": edge_mlp_layers})
-    model.fit_normalisation(batch["pfo"].x.cpu(), batch["jet"].x.cpu())
+    model.fit_normalisation(batch)
     return model.to(settings.device)
 
 

@@ -5,19 +5,25 @@ from panoptag_pyg.backbones.message_passing import MessagePassingBackbone
 from panoptag_pyg.backbones.panoptag import PanopTagBackbone
 from panoptag_pyg.backbones.registry import (
     BackboneConfig,
+    BackboneInfo,
+    backbone_info,
     backbone_names,
     build_backbone,
     config_class,
+    is_backbone,
     register_backbone,
 )
 
 __all__ = [
     "BackboneConfig",
+    "BackboneInfo",
     "DeepSetsBackbone",
     "MessagePassingBackbone",
     "PanopTagBackbone",
+    "backbone_info",
     "backbone_names",
     "build_backbone",
     "config_class",
+    "is_backbone",
     "register_backbone",
 ]

@@ -15,7 +15,7 @@ class DeepSetsConfig(BackboneConfig):
     num_layers: int = Field(3, ge=1, description="linear layers of the per-PFO MLP")
 
 
-@register_backbone("deepsets", DeepSetsConfig)
+@register_backbone("deepsets", DeepSetsConfig, paper="arXiv:1703.06114")
 class DeepSetsBackbone(nn.Module):
     r"""One MLP on every PFO alone; only the decoder's attention then brings the PFOs of a jet together.
 

@@ -22,7 +22,7 @@ class PanopTagConfig(BackboneConfig):
     wrap_phi: bool = Field(True, description="measure position distances with Δφ wrapped to [-π, π]")
 
 
-@register_backbone("panoptag", PanopTagConfig)
+@register_backbone("panoptag", PanopTagConfig, paper="arXiv:2601.16417")
 class PanopTagBackbone(nn.Module):
     r"""The event encoder of PanopTag.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from importlib.metadata import entry_points
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import Field
 from torch import nn
@@ -23,23 +24,48 @@ class BackboneConfig(StrictConfig):
 
 
 _Class = TypeVar("_Class", bound=type[nn.Module])
-_BACKBONES: dict[str, tuple[Callable[..., nn.Module], type[BackboneConfig]]] = {}
+
+
+class BackboneInfo(NamedTuple):
+    """What tables say of a backbone.
+
+    Attributes:
+        name: what recipes call it.
+        summary: one line.
+        paper: where it was published; empty where it wasn't.
+        needs: what it is called with beyond x, pos and ptr: ``"momentum"`` or nothing.
+        config: its options.
+        build: its class.
+    """
+
+    name: str
+    summary: str
+    paper: str
+    needs: frozenset[str]
+    config: type[BackboneConfig]
+    build: Callable[..., nn.Module]
+
+
+_BACKBONES: dict[str, BackboneInfo] = {}
 _plugins_loaded = False
 
 
-def register_backbone(name: str, config: type[BackboneConfig]) -> Callable[[_Class], _Class]:
+def register_backbone(name: str, config: type[BackboneConfig], *, paper: str = "") -> Callable[[_Class], _Class]:
     """Class decorator: ``build_backbone(name, in_dim, **options)`` then makes the class.
 
     The class is called as ``cls(in_dim, **config.model_dump())`` and has ``out_dim`` and
-    ``forward(x, pos, ptr, max_length=None)``.
+    ``forward(x, pos, ptr, max_length=None)``; with a class attribute ``needs = frozenset({"momentum"})`` it is also
+    given ``momentum``, (E, px, py, pz) in GeV [P, 4], by keyword.
 
     Args:
         name: what recipes call it.
         config: its options, checked before it is built.
+        paper: where it was published. Default: nowhere.
     """
 
     def decorate(cls: _Class) -> _Class:
-        _BACKBONES[name] = (cls, config)
+        summary = (inspect.getdoc(cls) or "").partition("\n")[0].rstrip(".")
+        _BACKBONES[name] = BackboneInfo(name, summary, paper, getattr(cls, "needs", frozenset()), config, cls)
         return cls
 
     return decorate
@@ -57,8 +83,13 @@ def backbone_names() -> list[str]:
     return sorted(_BACKBONES)
 
 
-def config_class(name: str) -> type[BackboneConfig]:
-    """The pydantic config of a backbone.
+def is_backbone(name: str) -> bool:
+    """Whether :func:`build_backbone` knows the name."""
+    return name in backbone_names()
+
+
+def backbone_info(name: str) -> BackboneInfo:
+    """What tables say of a backbone.
 
     Raises:
         ConfigError: for an unknown name, with the nearest one.
@@ -66,7 +97,16 @@ def config_class(name: str) -> type[BackboneConfig]:
     names = backbone_names()
     if name not in names:
         raise ConfigError(f"there is no backbone '{name}'{suggest(name, names)}")
-    return _BACKBONES[name][1]
+    return _BACKBONES[name]
+
+
+def config_class(name: str) -> type[BackboneConfig]:
+    """The pydantic config of a backbone.
+
+    Raises:
+        ConfigError: for an unknown name, with the nearest one.
+    """
+    return backbone_info(name).config
 
 
 def build_backbone(name: str, in_dim: int, **options: Any) -> nn.Module:
@@ -81,4 +121,4 @@ def build_backbone(name: str, in_dim: int, **options: Any) -> nn.Module:
         ConfigError: for an unknown name or option, with the nearest one, or a value that doesn't fit.
     """
     config = validate(config_class(name), options, f"backbone '{name}'")
-    return _BACKBONES[name][0](in_dim, **config.model_dump())
+    return backbone_info(name).build(in_dim, **config.model_dump())

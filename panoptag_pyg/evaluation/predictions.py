@@ -222,7 +222,7 @@ def predict_jets(
                         "the training has probably diverged; see metrics.csv and lower the learning rate"
                     )
                 pieces["logits"].append(logits)
-                pieces["x"].append(jets.x.cpu().numpy())
+                pieces["x"].append(jets.x[:, :4].cpu().numpy())
                 pieces["flavour"].append(jets.y.cpu().numpy())
                 pieces["event_index"].append(first + event)
                 pieces["jet_index"].append(np.arange(len(event)) - jets.ptr.cpu().numpy()[event])

@@ -11,6 +11,7 @@ from panoptag_pyg.events.writer import EventFileWriter
 if TYPE_CHECKING:
     from panoptag_pyg.events.batching import ATTENDS, attention_edges, block_to_batch, collate_events
     from panoptag_pyg.events.dataset import EventDataset
+    from panoptag_pyg.events.jets import CONTAINS, JetView, jet_view, momentum, pfo_momentum
     from panoptag_pyg.events.loader import EventLoader
 
 # Graphs need torch, which takes seconds to import; files don't, and simulation workers start with these alone.
@@ -21,11 +22,17 @@ _LAZY = {
     "collate_events": "batching",
     "EventDataset": "dataset",
     "EventLoader": "loader",
+    "CONTAINS": "jets",
+    "JetView": "jets",
+    "jet_view": "jets",
+    "momentum": "jets",
+    "pfo_momentum": "jets",
 }
 
 __all__ = [
     "ATTENDS",
     "CONSTITUENT_FEATURES",
+    "CONTAINS",
     "JET_FEATURES",
     "PFO_FEATURES",
     "EventBlock",
@@ -33,9 +40,13 @@ __all__ = [
     "EventFile",
     "EventFileWriter",
     "EventLoader",
+    "JetView",
     "attention_edges",
     "block_to_batch",
     "collate_events",
+    "jet_view",
+    "momentum",
+    "pfo_momentum",
 ]
 
 

@@ -10,8 +10,11 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, HeteroData
 
+from panoptag_pyg.errors import EventFileError
 from panoptag_pyg.events.block import EventBlock, lengths_to_offsets
-from panoptag_pyg.events.features import jet_features, pfo_features
+from panoptag_pyg.events.features import jet_inputs, pfo_features
+from panoptag_pyg.events.fields import Fields
+from panoptag_pyg.events.jets import CONTAINS
 
 #: The edge type that joins each jet query with the PFOs it may attend to.
 ATTENDS = ("jet", "attends", "pfo")
@@ -57,6 +60,9 @@ class Window:
         nodes: ``"pfo"`` and ``"jet"`` → name → tensor [P, …] or [J, …]: x, pos, and y of the jets.
         offsets: ``"pfo"`` and ``"jet"`` → first row of each event, int64 [B + 1].
         event: ``"pfo"`` and ``"jet"`` → event of each row, int64.
+        constituents: name → tensor of the edges from jets to their constituents: edge_index [2, N] in rows of the
+            window, and the columns asked for [N]; empty if they weren't asked for.
+        constituent_offsets: first constituent of each jet, int64 [J + 1].
     """
 
     num_events: int
@@ -64,24 +70,33 @@ class Window:
     nodes: dict[str, dict[str, Tensor]]
     offsets: dict[str, Tensor]
     event: dict[str, Tensor]
+    constituents: dict[str, Tensor]
+    constituent_offsets: Tensor
 
 
-def window_of(block: EventBlock) -> Window:
+def window_of(block: EventBlock, fields: Fields | None = None) -> Window:
     """Compute the features of a block's events, once for all batches that are cut from it.
 
     Args:
         block: the events.
+        fields: what the batches hold beyond the usual. Default: nothing.
+
+    Raises:
+        EventFileError: if the events lack a column of the constituents.
     """
+    fields = fields or Fields()
     offsets = {"pfo": block.pfo_offsets, "jet": block.jet_offsets}
     return Window(
         num_events=block.num_events,
         events=_event_fields(block),
-        nodes={group: _node_fields(group, block) for group in offsets},
+        nodes={group: _node_fields(group, block, fields) for group in offsets},
         offsets={group: torch.from_numpy(np.ascontiguousarray(rows)) for group, rows in offsets.items()},
         event={
             group: torch.from_numpy(np.repeat(np.arange(block.num_events), np.diff(rows)))
             for group, rows in offsets.items()
         },
+        constituents=_constituent_fields(block, fields) if fields.constituents else {},
+        constituent_offsets=torch.from_numpy(np.ascontiguousarray(block.constituent_offsets)),
     )
 
 
@@ -122,41 +137,61 @@ def window_to_batch(window: Window, start: int, stop: int, edges: str | float | 
         store.batch = window.event[group][first:last] - start
         store.ptr = ptr.clone()
         store.max_length = int(ptr.diff().max()) if num_events else 0
+    if window.constituents:
+        jets = slice(int(window.offsets["jet"][start]), int(window.offsets["jet"][stop]))
+        offsets = window.constituent_offsets[jets.start : jets.stop + 1]
+        first, last = int(offsets[0]), int(offsets[-1])
+        for name, values in window.constituents.items():
+            batch[CONTAINS][name] = values[..., first:last]
+        batch[CONTAINS].edge_index = batch[CONTAINS].edge_index - torch.stack(
+            [window.offsets[group][start] for group in ("jet", "pfo")]
+        ).unsqueeze(1)
+        batch[CONTAINS].max_length = int(offsets.diff().max()) if len(offsets) > 1 else 0
+        cuts = offsets[batch["jet"].ptr] - first
+        slices[CONTAINS] = dict.fromkeys(window.constituents, cuts)
+        increments[CONTAINS] = {
+            name: _first_rows(batch) if name == "edge_index" else zeros for name in window.constituents
+        }
     if edges is not None:
         _fill_edges(batch, edges)
         per_event = np.bincount(batch["jet"].batch[batch[ATTENDS].edge_index[0]].numpy(), minlength=num_events)
         slices[ATTENDS] = {"edge_index": torch.from_numpy(lengths_to_offsets(per_event))}
-        firsts = torch.stack([batch["jet"].ptr[:-1], batch["pfo"].ptr[:-1]], dim=1).unsqueeze(-1)
-        increments[ATTENDS] = {"edge_index": firsts}
+        increments[ATTENDS] = {"edge_index": _first_rows(batch)}
     batch._num_graphs = num_events
     batch._slice_dict = slices
     batch._inc_dict = increments
     return batch
 
 
-def block_to_batch(block: EventBlock, edges: str | float | None = None) -> HeteroData:
+def block_to_batch(block: EventBlock, edges: str | float | None = None, fields: Fields | None = None) -> HeteroData:
     """The batch of a block's events, built straight from its columns: :func:`window_to_batch` of all of them.
 
     Args:
         block: the events.
         edges: as in :func:`window_to_batch`. Default: no edges.
+        fields: as in :func:`window_of`. Default: the usual ones.
     """
-    return window_to_batch(window_of(block), 0, block.num_events, edges)
+    return window_to_batch(window_of(block, fields), 0, block.num_events, edges)
 
 
-def block_to_event(block: EventBlock, edges: str | float | None = None) -> HeteroData:
+def block_to_event(block: EventBlock, edges: str | float | None = None, fields: Fields | None = None) -> HeteroData:
     """A single event as a graph; both node types are there, also when empty.
 
     Args:
         block: one event.
         edges: as in :func:`attention_edges`. Default: no edges.
+        fields: as in :func:`window_of`. Default: the usual ones.
     """
+    fields = fields or Fields()
     event = HeteroData()
     for name, values in _event_fields(block).items():
         event[name] = values
     for group in ("pfo", "jet"):
-        for name, values in _node_fields(group, block).items():
+        for name, values in _node_fields(group, block, fields).items():
             event[group][name] = values
+    if fields.constituents:
+        for name, values in _constituent_fields(block, fields).items():
+            event[CONTAINS][name] = values
     if edges is not None:
         _fill_edges(event, edges)
     return event
@@ -167,6 +202,9 @@ def collate_events(events: Sequence[HeteroData]) -> HeteroData:
     batch = Batch.from_data_list(list(events))
     for group in ("pfo", "jet"):
         batch[group].max_length = max((int(event[group].num_nodes) for event in events), default=0)
+    if CONTAINS in batch.edge_types:
+        jet = batch[CONTAINS].edge_index[0]
+        batch[CONTAINS].max_length = int(torch.bincount(jet).max()) if len(jet) else 0
     return batch
 
 
@@ -178,12 +216,36 @@ def _event_fields(block: EventBlock) -> dict[str, Tensor]:
     }
 
 
-def _node_fields(group: str, block: EventBlock) -> dict[str, Tensor]:
+def _node_fields(group: str, block: EventBlock, fields: Fields) -> dict[str, Tensor]:
     if group == "pfo":
         x = torch.from_numpy(pfo_features(block.pfo))
-        return {"x": x, "pos": x[:, :2].clone()}
-    x = torch.from_numpy(jet_features(block.jet))
-    return {"x": x, "pos": x[:, 1:3].clone(), "y": torch.from_numpy(block.jet["flavour"].astype(np.int64))}
+        return {"x": x, "pos": x[:, :2].clone(), **_columns(block.pfo, fields.pfo)}
+    x = torch.from_numpy(jet_inputs(block, fields.jet_features))
+    y = torch.from_numpy(block.jet["flavour"].astype(np.int64))
+    return {"x": x, "pos": x[:, 1:3].clone(), "y": y, **_columns(block.jet, fields.jet)}
+
+
+def _columns(values: dict[str, np.ndarray], names: Sequence[str]) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(values[name].astype(_batch_type(values[name]))) for name in names}
+
+
+def _batch_type(values: np.ndarray) -> type:
+    return np.float32 if values.dtype.kind == "f" else np.int64
+
+
+def _constituent_fields(block: EventBlock, fields: Fields) -> dict[str, Tensor]:
+    missing = [name for name in fields.constituent if name not in block.constituent]
+    if missing:
+        raise EventFileError(
+            f"the events lack the column constituent/{missing[0]}; add it to their files with panoptag prepare"
+        )
+    edge_index = torch.from_numpy(np.stack([block.constituent_jet, block.constituent_pfo]))
+    return {"edge_index": edge_index, **_columns(block.constituent, fields.constituent)}
+
+
+def _first_rows(batch: HeteroData) -> Tensor:
+    """What PyG adds to the two rows of an event's edges from jets to PFOs, int64 [B, 2, 1]."""
+    return torch.stack([batch["jet"].ptr[:-1], batch["pfo"].ptr[:-1]], dim=1).unsqueeze(-1)
 
 
 def _fill_edges(data: HeteroData, edges: str | float) -> None:

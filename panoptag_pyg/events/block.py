@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -36,6 +36,7 @@ class EventBlock:
         jet_offsets: int64 [B + 1], first jet of each event.
         constituent_offsets: int64 [J + 1], first constituent of each jet.
         constituents: int32 [sum], index of each constituent among the PFOs of its own event.
+        constituent: name → array [sum], further columns of the constituents; none by default.
     """
 
     event: dict[str, np.ndarray]
@@ -45,6 +46,7 @@ class EventBlock:
     jet_offsets: np.ndarray
     constituent_offsets: np.ndarray
     constituents: np.ndarray
+    constituent: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def num_events(self) -> int:
@@ -119,6 +121,12 @@ class EventBlock:
             jet_offsets=join_offsets("jet_offsets"),
             constituent_offsets=join_offsets("constituent_offsets"),
             constituents=np.concatenate([b.constituents for b in blocks]),
+            # What one of them doesn't know, all together don't.
+            constituent={
+                name: np.concatenate([b.constituent[name] for b in blocks])
+                for name in blocks[0].constituent
+                if all(name in b.constituent for b in blocks)
+            },
         )
 
     def select(self, indices: np.ndarray | Sequence[int]) -> EventBlock:
@@ -139,6 +147,7 @@ class EventBlock:
             jet_offsets=lengths_to_offsets(num_jets),
             constituent_offsets=lengths_to_offsets(num_constituents),
             constituents=self.constituents[constituents],
+            constituent={name: values[constituents] for name, values in self.constituent.items()},
         )
 
     def leading(self, max_pfos: int | None = None, max_jets: int | None = None) -> EventBlock:
@@ -171,6 +180,7 @@ class EventBlock:
             jet_offsets=self.jet_offsets,
             constituent_offsets=np.concatenate(([0], np.cumsum(kept)))[self.constituent_offsets],
             constituents=(kept_before[rows[kept]] - first).astype(np.int32),
+            constituent={name: values[kept] for name, values in self.constituent.items()},
         )
 
     def _keep_jets(self, keep: np.ndarray) -> EventBlock:
@@ -183,6 +193,7 @@ class EventBlock:
             jet_offsets=np.concatenate(([0], np.cumsum(keep)))[self.jet_offsets],
             constituent_offsets=lengths_to_offsets(lengths[keep]),
             constituents=self.constituents[np.repeat(keep, lengths)],
+            constituent={name: values[np.repeat(keep, lengths)] for name, values in self.constituent.items()},
         )
 
     def validate(self, source: str = "events", first_event: int = 0) -> None:

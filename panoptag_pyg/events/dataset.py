@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch_geometric.data import HeteroData
 from panoptag_pyg.errors import EventFileError
 from panoptag_pyg.events.batching import block_to_batch, block_to_event
 from panoptag_pyg.events.block import EventBlock
+from panoptag_pyg.events.fields import Fields
 from panoptag_pyg.events.file import EventFile
 from panoptag_pyg.events.schema import FLAVOUR_NAMES
 
@@ -62,9 +63,14 @@ class EventDataset(Dataset):
         max_pfos: keep each event's leading PFOs in pT. Default ``None``: all.
         max_jets: keep each event's leading jets in pT. Default ``None``: all.
         edges: jet→PFO edges: ``None`` (default) for none, ``"all"``, or a ΔR.
+        fields: what events hold beyond the usual: ``"constituents"`` for edges ``("jet", "contains", "pfo")``,
+            ``"jet/COLUMN"`` and ``"pfo/COLUMN"`` for further columns of the file as ``event["jet"].COLUMN``,
+            ``"constituent/COLUMN"`` for attributes of those edges. Default: nothing.
+        jet_features: columns of ``event["jet"].x``; begin with pt, eta, phi, mass. Default: only these.
 
     Raises:
         EventFileError: naming the file that is missing, damaged or of another kind.
+        ConfigError: for an unknown field.
     """
 
     def __init__(
@@ -73,7 +79,10 @@ class EventDataset(Dataset):
         max_pfos: int | None = None,
         max_jets: int | None = None,
         edges: str | float | None = None,
+        fields: Iterable[str] = (),
+        jet_features: Sequence[str] | None = None,
     ) -> None:
+        self.fields = Fields.parse(fields, jet_features)
         self.files = [EventFile(path) for path in find_files(paths)]
         self.max_pfos = max_pfos
         self.max_jets = max_jets
@@ -100,7 +109,7 @@ class EventDataset(Dataset):
             raise IndexError(
                 f"event {index} is out of range, the dataset has {len(self)} events (0 to {len(self) - 1})"
             )
-        return block_to_event(self._read_one(int(index) % len(self)), self.edges)
+        return block_to_event(self._read_one(int(index) % len(self)), self.edges, self.fields)
 
     def __iter__(self) -> Iterator[HeteroData]:
         return (self[i] for i in range(len(self)))  # type: ignore[misc]
@@ -116,7 +125,7 @@ class EventDataset(Dataset):
 
     def get_batch(self, indices: Sequence[int] | np.ndarray) -> HeteroData:
         """The events ``indices`` as one batch, straight from the columns."""
-        return block_to_batch(self.read_block(indices), self.edges)
+        return block_to_batch(self.read_block(indices), self.edges, self.fields)
 
     def read_block(self, indices: Sequence[int] | np.ndarray | None = None) -> EventBlock:
         """The physical columns of the events ``indices`` (default: all), in that order.

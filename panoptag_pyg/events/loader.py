@@ -123,6 +123,6 @@ class _Windows(Dataset):
 
     def __getitem__(self, number: int) -> list[HeteroData]:
         batches = self.plan[number]
-        window = window_of(self.dataset.read_block(np.concatenate(batches)))
+        window = window_of(self.dataset.read_block(np.concatenate(batches)), self.dataset.fields)
         bounds = np.cumsum([0, *map(len, batches)]).tolist()
         return [window_to_batch(window, start, stop, self.dataset.edges) for start, stop in pairwise(bounds)]

@@ -1,18 +1,24 @@
 """Taggers, chosen by name."""
 
+from panoptag_pyg.models.base import Embeddings, Tagger
 from panoptag_pyg.models.decoders import build_decoder, decoder_names, register_decoder
 from panoptag_pyg.models.panoptag import PanopTag, PanopTagOutput
-from panoptag_pyg.models.registry import build_tagger, register_tagger, tagger_names
+from panoptag_pyg.models.registry import build_tagger, register_tagger, tagger_info, tagger_names
+from panoptag_pyg.models.single_jet import SingleJetTagger
 from panoptag_pyg.ops import Attention
 
 __all__ = [
     "Attention",
+    "Embeddings",
     "PanopTag",
     "PanopTagOutput",
+    "SingleJetTagger",
+    "Tagger",
     "build_decoder",
     "build_tagger",
     "decoder_names",
     "register_decoder",
     "register_tagger",
+    "tagger_info",
     "tagger_names",
 ]

@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch_geometric.data import HeteroData
 
 from panoptag_pyg.backbones import build_backbone, config_class
 from panoptag_pyg.errors import ConfigError
 from panoptag_pyg.events.features import JET_FEATURES, PFO_FEATURES
+from panoptag_pyg.events.jets import momentum
+from panoptag_pyg.models.base import Embeddings, Tagger, encode, event_ptr
 from panoptag_pyg.models.decoders import build_decoder
+from panoptag_pyg.models.registry import register_tagger
 from panoptag_pyg.nn import MLP, FeatureNormalisation
-from panoptag_pyg.ops import Attention, ptr_from_batch
+from panoptag_pyg.ops import Attention
 
 #: What ``model(batch, return_attention=True)`` returns.
 PanopTagOutput = tuple[Tensor, Attention]
 
 
-class PanopTag(nn.Module):
+@register_tagger("panoptag", paper="arXiv:2601.16417")
+class PanopTag(Tagger):
     r"""Tag all jets of each event in one pass.
 
     .. math::
@@ -127,18 +130,19 @@ class PanopTag(nn.Module):
         for layer in (self.backbone, self.jet_embed, self.decoder, self.head):
             layer.reset_parameters()  # type: ignore[operator]
 
-    def fit_normalisation(self, pfo_x: Tensor, jet_x: Tensor) -> None:
-        """Take mean and deviation of the features from training data.
+    def fit_normalisation(self, batch: HeteroData) -> None:
+        """Take mean and deviation of the features from training events."""
+        self.pfo_normalisation.fit(batch["pfo"].x)
+        self.jet_normalisation.fit(batch["jet"].x)
 
-        Args:
-            pfo_x: raw PFO features [P, 14].
-            jet_x: raw jet features [J, 4].
-        """
-        self.pfo_normalisation.fit(pfo_x)
-        self.jet_normalisation.fit(jet_x)
+    def embed_pfos(self, batch: HeteroData) -> Tensor:
+        """Embedding of each PFO in its event: [P, dim]."""
+        pfo = batch["pfo"]
+        x = self.pfo_normalisation(pfo.x)
+        return encode(self.backbone, x, pfo.pos, event_ptr(pfo), pfo.get("max_length"), momentum(pfo.x))
 
-    def forward(self, batch: HeteroData, return_attention: bool = False) -> Tensor | PanopTagOutput:
-        """Logits of every jet.
+    def embed(self, batch: HeteroData, return_attention: bool = False) -> Embeddings:
+        """Embedding of each jet and PFO, before the head; and the last layer's attention if asked for.
 
         Args:
             batch: events, as :class:`~panoptag_pyg.events.EventLoader` or PyG batch them, or a single one.
@@ -147,21 +151,6 @@ class PanopTag(nn.Module):
 
         Raises:
             ValueError: if the batch has different numbers of events for PFOs and jets.
-        """
-        jets, attention = self.embed_jets(batch, return_attention)
-        logits = self.head(jets)
-        return logits if attention is None else (logits, attention)
-
-    def embed_pfos(self, batch: HeteroData) -> Tensor:
-        """Embedding of each PFO in its event: [P, dim]."""
-        pfo = batch["pfo"]
-        x = self.pfo_normalisation(pfo.x)
-        return self.backbone(x, pfo.pos, event_ptr(pfo), pfo.get("max_length"))
-
-    def embed_jets(self, batch: HeteroData, return_attention: bool = False) -> tuple[Tensor, Attention | None]:
-        """Embedding of each jet, before the head: [J, dim]; and the last layer's attention if asked for.
-
-        Arguments and errors as of :meth:`forward`.
         """
         pfo, jet = batch["pfo"], batch["jet"]
         pfo_ptr, jet_ptr = event_ptr(pfo), event_ptr(jet)
@@ -176,18 +165,9 @@ class PanopTag(nn.Module):
         h = self.embed_pfos(batch)
         z = self.jet_embed(self.jet_normalisation(jet.x))
         positions = (jet.pos, pfo.pos)
-        return self.decoder(z, h, jet_ptr, pfo_ptr, positions, edge_index, lengths, return_attention)
+        z, attention = self.decoder(z, h, jet_ptr, pfo_ptr, positions, edge_index, lengths, return_attention)
+        return Embeddings(z, h, attention)
 
     def __repr__(self) -> str:
         parameters = sum(p.numel() for p in self.parameters())
         return f"PanopTag({self.backbone!r}, {self.decoder!r}, {self.num_classes} classes, {parameters:,} parameters)"
-
-
-def event_ptr(store: Any) -> Tensor:
-    """First row of each event, from a batch's ``ptr`` or ``batch``, or of the one event that isn't batched."""
-    ptr = store.get("ptr")
-    if ptr is not None:
-        return ptr
-    if store.get("batch") is not None:
-        return ptr_from_batch(store.batch)
-    return torch.tensor([0, len(store.x)], device=store.x.device)

@@ -62,7 +62,15 @@ def build_model(recipe: Recipe) -> nn.Module:
     from panoptag_pyg.models import build_tagger
 
     task = build_task(recipe.task.name, **recipe.task.options)
-    return build_tagger(recipe.model.name, **{"num_classes": task.num_outputs, **recipe.model.options})
+    given: dict[str, Any] = {"num_classes": task.num_outputs}
+    if recipe.data.jet_features is not None:
+        given["jet_features"] = tuple(recipe.data.jet_features)
+    return build_tagger(recipe.model.name, **{**given, **recipe.model.options})
+
+
+def needed_fields(*modules: nn.Module) -> frozenset[str]:
+    """Fields of the batch that a tagger and its task read beyond the usual ones."""
+    return frozenset().union(*(getattr(module, "needs", ()) for module in modules))
 
 
 def find_checkpoint(path: str | os.PathLike[str], name: str = BEST) -> Path:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
-import torch
-from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from panoptag_pyg.errors import EventFileError
@@ -30,22 +28,30 @@ class TaggerData(pl.LightningDataModule):
         data: file, files, folder or glob of the training events.
         validation: the same for validation events. Default ``None``: set some of ``data`` aside.
         seed: of the order of the training events. Default 0.
+        fields: what batches hold beyond the usual, as :class:`~panoptag_pyg.events.EventDataset` takes them: what the
+            tagger and the task need. Default: nothing.
 
     Raises:
         EventFileError: if a file can't be read, or too few events are left for training or validation.
     """
 
-    def __init__(self, section: DataSection, data: Paths, validation: Paths | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        section: DataSection,
+        data: Paths,
+        validation: Paths | None = None,
+        seed: int = 0,
+        fields: Iterable[str] = (),
+    ) -> None:
         super().__init__()
         self.section = section
         self.seed = seed
-        limits: dict[str, Any] = {"max_pfos": section.max_pfos, "max_jets": section.max_jets}
-        dataset = EventDataset(_paths(data), **limits)
+        dataset = open_dataset(_paths(data), section, fields)
         if validation is None:
             train, held_out = split_events(len(dataset), section.validation_fraction, section.split_seed)
             self.training, self.validation = dataset.select(train), dataset.select(held_out)
         else:
-            self.training, self.validation = dataset, EventDataset(_paths(validation), **limits)
+            self.training, self.validation = dataset, open_dataset(_paths(validation), section, fields)
         for name, part, paths in (
             ("training", self.training, data),
             ("validation", self.validation, data if validation is None else validation),
@@ -93,17 +99,11 @@ class TaggerData(pl.LightningDataModule):
             return max_epochs * len(self.loader(training=True))
         return sum(len(self.loader(training=True, epoch=epoch)) for epoch in range(max_epochs))
 
-    def normalisation_sample(self) -> tuple[Tensor, Tensor]:
-        """Raw features of some training events' PFOs and jets, drawn with the split's seed.
-
-        Shapes:
-            [P, 14] and [J, 4].
-        """
+    def normalisation_sample(self) -> HeteroData:
+        """Some training events as one batch, drawn with the split's seed."""
         rng = np.random.default_rng((self.section.split_seed, 1))
         number = min(self.section.normalisation_events, len(self.training))
-        chosen = np.sort(rng.choice(len(self.training), number, replace=False))
-        batches = [self.training.get_batch(part) for part in np.array_split(chosen, -(-number // 500))]
-        return torch.cat([batch["pfo"].x for batch in batches]), torch.cat([batch["jet"].x for batch in batches])
+        return self.training.get_batch(np.sort(rng.choice(len(self.training), number, replace=False)))
 
     def summary(self) -> dict[str, Any]:
         """What ``summary.json`` says about the data."""
@@ -130,6 +130,27 @@ def epochs_done(trainer: pl.Trainer) -> int:
     """Epochs that a run has finished, those before a resumption included."""
     # `trainer.current_epoch` counts later: only after the hooks of the epoch's end, where checkpoints are written.
     return int(trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
+
+
+def open_dataset(paths: Paths, section: DataSection, fields: Iterable[str] = ()) -> EventDataset:
+    """Events as the recipe's ``[data]`` wants them seen.
+
+    Args:
+        paths: file, files, folder or glob.
+        section: the recipe's ``[data]``.
+        fields: what the tagger and the task need beyond the usual. Default: nothing.
+
+    Raises:
+        EventFileError: naming the file that is missing or damaged.
+        ConfigError: for an unknown field or jet feature.
+    """
+    return EventDataset(
+        _paths(paths),
+        max_pfos=section.max_pfos,
+        max_jets=section.max_jets,
+        fields=fields,
+        jet_features=section.jet_features,
+    )
 
 
 def split_events(num_events: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -25,7 +25,7 @@ from panoptag_pyg.errors import ConfigError, PanopTagError
 from panoptag_pyg.output import write_text
 from panoptag_pyg.tasks import build_task
 from panoptag_pyg.training.callbacks import InterruptWatch, MetricsFile, Reporter, RunCheckpoints
-from panoptag_pyg.training.checkpoint import LAST, SafeCheckpointIO, build_model
+from panoptag_pyg.training.checkpoint import LAST, SafeCheckpointIO, build_model, needed_fields
 from panoptag_pyg.training.cpu import cpu_threads
 from panoptag_pyg.training.data import Paths, TaggerData, epochs_done
 from panoptag_pyg.training.module import TaggerModule
@@ -96,10 +96,10 @@ def train(
     """
     output = Path(output)
     check_output(output, resume, overwrite)
-    datamodule = TaggerData(recipe.data, data, validation, recipe.train.seed)
     torch.manual_seed(recipe.train.seed)
     model = build_model(recipe)
     task = build_task(recipe.task.name, **recipe.task.options)
+    datamodule = TaggerData(recipe.data, data, validation, recipe.train.seed, needed_fields(model, task))
     task.fit(datamodule.training)
     last = output / LAST if resume and (output / LAST).is_file() else None
     module = TaggerModule(
@@ -144,7 +144,7 @@ def fit_normalisation(model: nn.Module, data: TaggerData) -> None:
     """Let a model that normalises its inputs take their means and scales from training events."""
     fit = getattr(model, "fit_normalisation", None)
     if callable(fit):
-        fit(*data.normalisation_sample())
+        fit(data.normalisation_sample())
 
 
 def _trainer(recipe: Recipe, output: Path, own: list[Callback], further: list[Callback] | None) -> pl.Trainer:

@@ -70,6 +70,10 @@ class DataSection(StrictConfig):
     max_jets: Annotated[
         Positive | None, Field(description="keep the leading jets in pT of each event; all if absent")
     ] = None
+    jet_features: Annotated[
+        list[str] | None,
+        Field(description="what is known of each jet: pt, eta, phi, mass, then others; only these if absent"),
+    ] = None
     batch_size: Annotated[
         Positive | None, Field(description="events per batch; 64 if neither this nor the next is set")
     ] = None

@@ -15,7 +15,7 @@ SMALL = {"dim": 24, "num_heads": 4, "k": 6, "num_inducing": 5, "num_decoder_laye
 def test_same_weights_same_events_same_logits(rng, options):
     batch = random_batch(rng, (10, 0, 37, 5, 1, 2, 61), (2, 1, 3, 0, 1, 2, 4))
     ours = PanopTag(**options).double()
-    ours.fit_normalisation(batch["pfo"].x, batch["jet"].x)
+    ours.fit_normalisation(batch)
     logits = ours(batch)
     for pad_to in (None, 61, 90):
         padded = peer.PaddedPanopTag(**options, pad_to=pad_to).double()

@@ -28,7 +28,7 @@ def model(request):
 @pytest.fixture
 def batch(rng, model):
     batch = random_batch(rng, PFOS, JETS)
-    model.fit_normalisation(batch["pfo"].x, batch["jet"].x)
+    model.fit_normalisation(batch)
     return batch
 
 
@@ -202,7 +202,7 @@ def test_same_bits_on_every_run(rng, edges, edge_mlp_layers):
 def test_bfloat16_autocast_stays_close(rng):
     batch = random_batch(rng, PFOS, JETS, torch.float32)
     model = PanopTag(**{**SMALL, "num_local_layers": 1})
-    model.fit_normalisation(batch["pfo"].x, batch["jet"].x)
+    model.fit_normalisation(batch)
     expected = model(batch)
     with torch.autocast("cpu", torch.bfloat16):
         logits = model(batch)
@@ -216,7 +216,7 @@ def test_a_handful_of_events_can_be_learnt_by_heart(rng):
     batch = random_batch(rng, (20, 15, 9, 25), (5, 5, 5, 5), torch.float32)
     torch.manual_seed(4)
     model = PanopTag(**{**SMALL, "dim": 32})
-    model.fit_normalisation(batch["pfo"].x, batch["jet"].x)
+    model.fit_normalisation(batch)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     for _ in range(80):
         optimizer.zero_grad()

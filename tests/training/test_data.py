@@ -62,12 +62,13 @@ def test_steps_are_counted_exactly_under_a_pfo_budget(event_file):
 
 def test_the_normalisation_sample_is_of_training_events(event_file):
     data = TaggerData(DataSection(normalisation_events=30), event_file)
-    pfo_x, jet_x = data.normalisation_sample()
+    sample = data.normalisation_sample()
+    pfo_x, jet_x = sample["pfo"].x, sample["jet"].x
     every = {tuple(row) for row in torch.cat([b["jet"].x for b in data.loader(True)]).tolist()}
     assert {tuple(row) for row in jet_x.tolist()} <= every
     assert 30 <= len(jet_x) < len(every)
     assert pfo_x.shape[1] == 14
-    whole = TaggerData(DataSection(normalisation_events=10_000), event_file).normalisation_sample()[1]
+    whole = TaggerData(DataSection(normalisation_events=10_000), event_file).normalisation_sample()["jet"].x
     assert len(whole) == len(every)
 
 

@@ -1,0 +1,66 @@
+"""What a batch holds beyond the usual: constituents of jets, further columns of the file, other jet features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from panoptag_pyg.errors import ConfigError, suggest
+from panoptag_pyg.events.features import JET_FEATURES
+from panoptag_pyg.events.schema import COLUMNS
+
+#: The field that brings the edges from each jet to its constituents.
+CONSTITUENTS_FIELD = "constituents"
+#: Groups of which further columns may be asked.
+FIELD_GROUPS = ("jet", "pfo", "constituent")
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Fields of a batch that are there only when asked for.
+
+    Attributes:
+        constituents: whether there are edges ``("jet", "contains", "pfo")``.
+        jet: names of columns given as ``batch["jet"].NAME``.
+        pfo: names of columns given as ``batch["pfo"].NAME``.
+        constituent: names of columns given as attributes of those edges.
+        jet_features: columns of ``batch["jet"].x``; the first four are pt, eta, phi and mass.
+    """
+
+    constituents: bool = False
+    jet: tuple[str, ...] = ()
+    pfo: tuple[str, ...] = ()
+    constituent: tuple[str, ...] = ()
+    jet_features: tuple[str, ...] = JET_FEATURES
+
+    @classmethod
+    def parse(cls, names: Iterable[str] = (), jet_features: Iterable[str] | None = None) -> Fields:
+        """Fields by their names.
+
+        Args:
+            names: ``"constituents"``, ``"jet/COLUMN"``, ``"pfo/COLUMN"`` or ``"constituent/COLUMN"``, which brings the
+                constituents too. Default: none.
+            jet_features: names of the jets' features. Default: :data:`~panoptag_pyg.events.features.JET_FEATURES`.
+
+        Raises:
+            ConfigError: for a name that there isn't, with the nearest; or jet features that don't begin with the four.
+        """
+        columns = {column.path for column in COLUMNS if column.group in FIELD_GROUPS}
+        chosen: dict[str, list[str]] = {group: [] for group in FIELD_GROUPS}
+        constituents = False
+        for name in sorted(set(names)):
+            if name == CONSTITUENTS_FIELD:
+                constituents = True
+                continue
+            if name not in columns:
+                raise ConfigError(f"there is no batch field '{name}'{suggest(name, [CONSTITUENTS_FIELD, *columns])}")
+            group, _, column = name.partition("/")
+            chosen[group].append(column)
+        features = JET_FEATURES if jet_features is None else tuple(jet_features)
+        if features[: len(JET_FEATURES)] != JET_FEATURES:
+            raise ConfigError(f"jet features begin with {', '.join(JET_FEATURES)}, not {', '.join(features) or 'none'}")
+        return cls(
+            constituents=constituents or bool(chosen["constituent"]),
+            **{group: tuple(names) for group, names in chosen.items()},
+            jet_features=features,
+        )
