@@ -2,6 +2,7 @@
 
 from panoptag_pyg.models.base import Embeddings, Tagger
 from panoptag_pyg.models.decoders import build_decoder, decoder_names, register_decoder
+from panoptag_pyg.models.multi_head import MultiHeadTagger, with_heads
 from panoptag_pyg.models.panoptag import PanopTag, PanopTagOutput
 from panoptag_pyg.models.registry import build_tagger, register_tagger, tagger_info, tagger_names
 from panoptag_pyg.models.single_jet import SingleJetTagger
@@ -10,6 +11,7 @@ from panoptag_pyg.ops import Attention
 __all__ = [
     "Attention",
     "Embeddings",
+    "MultiHeadTagger",
     "PanopTag",
     "PanopTagOutput",
     "SingleJetTagger",
@@ -21,4 +23,5 @@ __all__ = [
     "register_tagger",
     "tagger_info",
     "tagger_names",
+    "with_heads",
 ]

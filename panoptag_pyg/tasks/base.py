@@ -121,6 +121,10 @@ class Task(nn.Module):
         """
         return {"output": output}
 
+    def absence_is_unknown(self) -> bool:
+        """Whether rows of a file without the task's truth count as unlabelled, not as what its defaults mean."""
+        return True
+
     def blank_truth(self, answers: dict[str, Tensor]) -> None:
         """Mark the truth in ``answers`` as unknown, in place: these events' files don't hold it."""
 
@@ -145,7 +149,7 @@ def missing_truth(task: Task, dataset: EventDataset) -> str:
         lacking = [str(file.path) for file in dataset.files if not file.has(column.path)]
         if len(lacking) == len(dataset.files):
             return _without(task, column, dataset)
-        if lacking and not absence_is_unknown(task, column):
+        if lacking and not task.absence_is_unknown():
             return (
                 f"{lacking[0]} doesn't hold {column.path}, which the task '{task.name}' needs, though other files do; "
                 "leave it out, or simulate it again"
@@ -153,20 +157,29 @@ def missing_truth(task: Task, dataset: EventDataset) -> str:
     return ""
 
 
-def absence_is_unknown(task: Task, column: Column) -> bool:
-    """Whether events of a file without ``column`` count as unlabelled, rather than as what the default means."""
-    return True
-
-
 def check_truth(task: Task, dataset: EventDataset) -> None:
     """Refuse events whose files don't hold the truth that a task needs.
 
     Raises:
-        ConfigError: naming the column and the files.
+        ConfigError: naming the column and the files; or if the dataset counts processes in another order.
     """
+    check_processes(task, dataset)
     problem = missing_truth(task, dataset)
     if problem:
         raise ConfigError(problem)
+
+
+def check_processes(task: Task, dataset: EventDataset) -> None:
+    """Refuse a dataset that counts processes in another order than the task.
+
+    Raises:
+        ConfigError: saying how to open it.
+    """
+    if tuple(getattr(dataset, "processes", ())[: len(task.processes)]) != task.processes:
+        raise ConfigError(
+            f"the task '{task.name}' needs a dataset that counts its processes first: "
+            f"EventDataset(…, processes={list(task.processes)})"
+        )
 
 
 def unknown_everywhere(task: Task, dataset: EventDataset, what: str) -> ConfigError:

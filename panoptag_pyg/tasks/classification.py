@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -14,7 +14,16 @@ from torch_geometric.data import HeteroData
 from panoptag_pyg.config import StrictConfig
 from panoptag_pyg.errors import ConfigError
 from panoptag_pyg.events import EventDataset
-from panoptag_pyg.tasks.base import Sums, Task, check_truth, divided, row_weights, rows_of, truth_columns, unknown_everywhere
+from panoptag_pyg.tasks.base import (
+    Sums,
+    Task,
+    check_truth,
+    divided,
+    row_weights,
+    rows_of,
+    truth_columns,
+    unknown_everywhere,
+)
 
 #: Events read at once when labels are counted.
 COUNT_EVENTS = 4096
@@ -54,9 +63,9 @@ class Classification(Task):
         event_weights: whether :meth:`sums` weighs rows by their event's weight. Default ``True``.
     """
 
-    Config = ClassificationConfig
+    Config: ClassVar[type[StrictConfig]] = ClassificationConfig
     kind = "classes"
-    columns = {
+    columns: ClassVar[Mapping[str, tuple[str, str]]] = {
         "logits": ("", "logits of the classes in the attribute `classes`"),
         "label": ("", "true class; -1 unknown"),
     }
@@ -109,10 +118,9 @@ class Classification(Task):
         """Class of each jet, event or PFO of a batch; -1 where it isn't known."""
         return self.labels(rows_of(batch, self.level))
 
-    def absent_label(self) -> int:
-        """The class that rows of a file without the truth would seem to have; -1: unknown, as it should be."""
+    def absence_is_unknown(self) -> bool:
         truth = {column.name: torch.tensor([column.default]) for column in truth_columns(self)}
-        return int(self.labels(truth)[0]) if truth else -1
+        return not truth or bool(self.labels(truth)[0] < 0)
 
     def fit(self, dataset: EventDataset) -> None:
         """Count the labels; set ``"balanced"`` weights from them.

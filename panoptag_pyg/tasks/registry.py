@@ -34,6 +34,17 @@ def task_names() -> tuple[str, ...]:
     return tuple(sorted(_TASKS))
 
 
+def task_of(name: str) -> type[Task]:
+    """The class registered as ``name``.
+
+    Raises:
+        ConfigError: for an unknown name, with the nearest one.
+    """
+    if name not in _TASKS:
+        raise ConfigError(f"there is no task '{name}'{suggest(name, _TASKS)}")
+    return _TASKS[name]
+
+
 def task_config(name: str, options: dict[str, Any], source: str = "task", prefix: str = "") -> StrictConfig:
     """The checked options of the task called ``name``, defaults included.
 
