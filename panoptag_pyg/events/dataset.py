@@ -71,7 +71,8 @@ class EventDataset(Dataset):
             every dataset; further ones follow as the files name them. Default: none.
 
     Raises:
-        EventFileError: naming the file that is missing, damaged or of another kind.
+        EventFileError: naming the file that is missing, damaged or of another kind, or lacks a column of constituents
+            that was asked for.
         ConfigError: for an unknown field.
     """
 
@@ -87,6 +88,13 @@ class EventDataset(Dataset):
     ) -> None:
         self.fields = Fields.parse(fields, jet_features)
         self.files = [EventFile(path) for path in find_files(paths)]
+        for file in self.files:
+            missing = [name for name in self.fields.constituent if name not in file.constituent_columns]
+            if missing and file.num_constituents:
+                raise EventFileError(
+                    f"{file.path} lacks the column constituent/{missing[0]}; `panoptag prepare {file.path} --subjets "
+                    "-o OUT.h5` adds it"
+                )
         self.max_pfos = max_pfos
         self.max_jets = max_jets
         self.edges = edges

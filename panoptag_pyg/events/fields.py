@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from panoptag_pyg.errors import ConfigError, suggest
 from panoptag_pyg.events.features import JET_FEATURES
-from panoptag_pyg.events.schema import COLUMNS
+from panoptag_pyg.events.schema import COLUMNS, CONSTITUENT_COLUMNS
 
 #: The field that brings the edges from each jet to its constituents.
 CONSTITUENTS_FIELD = "constituents"
@@ -45,7 +45,7 @@ class Fields:
         Raises:
             ConfigError: for a name that there isn't, with the nearest; or jet features that don't begin with the four.
         """
-        columns = {column.path for column in COLUMNS if column.group in FIELD_GROUPS}
+        columns = {column.path for column in (*COLUMNS, *CONSTITUENT_COLUMNS) if column.group in FIELD_GROUPS}
         chosen: dict[str, list[str]] = {group: [] for group in FIELD_GROUPS}
         constituents = False
         for name in sorted(set(names)):

@@ -21,7 +21,8 @@ class TaggerData(pl.LightningDataModule):
     """Training and validation events of one run.
 
     Without validation files, a share of the events is set aside: drawn per event with the section's own seed, so
-    every run on the same files validates on the same events, whatever its training seed.
+    every run on the same files validates on the same events, whatever its training seed. A ``test_fraction`` of the
+    events is left out of both, drawn with the same seed: :func:`held_out_events` says which.
 
     Args:
         section: the recipe's ``[data]``.
@@ -49,6 +50,9 @@ class TaggerData(pl.LightningDataModule):
         self.section = section
         self.seed = seed
         dataset = open_dataset(_paths(data), section, fields, processes)
+        if section.test_fraction:
+            tested = held_out_events(len(dataset), section.test_fraction, section.split_seed)
+            dataset = dataset.select(np.setdiff1d(np.arange(len(dataset)), tested))
         if validation is None:
             train, held_out = split_events(len(dataset), section.validation_fraction, section.split_seed)
             self.training, self.validation = dataset.select(train), dataset.select(held_out)
@@ -171,6 +175,18 @@ def split_events(num_events: int, fraction: float, seed: int) -> tuple[np.ndarra
     order = np.random.default_rng(seed).permutation(num_events)
     held_out = min(max(round(fraction * num_events), 1), max(num_events - 1, 0))
     return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def held_out_events(num_events: int, fraction: float, seed: int) -> np.ndarray:
+    """Numbers of the events that neither train nor validate where ``data.test_fraction`` is set, ascending.
+
+    Args:
+        num_events: how many there are.
+        fraction: share of test events.
+        seed: which ones; the same as the validation's.
+    """
+    order = np.random.default_rng((seed, 2)).permutation(num_events)
+    return np.sort(order[: round(fraction * num_events)])
 
 
 def _paths(paths: Paths) -> list[str | Path]:

@@ -90,6 +90,9 @@ class DataSection(StrictConfig):
         float,
         Field(gt=0, lt=1, description="share of the events kept for validation, unless validation files are given"),
     ] = 0.1
+    test_fraction: Annotated[
+        float, Field(ge=0, lt=1, description="share of the events left out of both, for a test afterwards")
+    ] = 0.0
     split_seed: Annotated[
         NonNegative,
         Field(description="which events these are; not the seed of the training, so that runs share one split"),
