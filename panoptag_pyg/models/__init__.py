@@ -3,6 +3,7 @@
 from panoptag_pyg.models.base import Embeddings, Tagger
 from panoptag_pyg.models.decoders import build_decoder, decoder_names, register_decoder
 from panoptag_pyg.models.lorentz import LGATrTagger, LorentzNetTagger, PelicanTagger
+from panoptag_pyg.models.multi_head import MultiHeadTagger, with_heads
 from panoptag_pyg.models.deep_sets import EFN, PFN
 from panoptag_pyg.models.jetvit import JetViT
 from panoptag_pyg.models.mixer_subjets import MixerSubjets
@@ -19,6 +20,7 @@ __all__ = [
     "Embeddings",
     "LGATrTagger",
     "LorentzNetTagger",
+    "MultiHeadTagger",
     "JetViT",
     "MixerSubjets",
     "PanopTag",
@@ -34,4 +36,5 @@ __all__ = [
     "register_tagger",
     "tagger_info",
     "tagger_names",
+    "with_heads",
 ]
