@@ -5,9 +5,9 @@ from panoptag_pyg.backbones.edgeconv import EdgeConvBackbone
 from panoptag_pyg.backbones.gat import GATBackbone
 from panoptag_pyg.backbones.gravnet import GravNetBackbone
 from panoptag_pyg.backbones.isab import ISABBackbone
-from panoptag_pyg.backbones.message_passing import MessagePassingBackbone
 from panoptag_pyg.backbones.mixer import MixerBackbone
 from panoptag_pyg.backbones.panoptag import PanopTagBackbone
+from panoptag_pyg.backbones.pyg import PyGBackbone
 from panoptag_pyg.backbones.registry import (
     BackboneConfig,
     BackboneInfo,
@@ -17,6 +17,7 @@ from panoptag_pyg.backbones.registry import (
     config_class,
     is_backbone,
     register_backbone,
+    register_backbone_family,
 )
 from panoptag_pyg.backbones.transformer import TransformerBackbone
 
@@ -28,9 +29,9 @@ __all__ = [
     "GATBackbone",
     "GravNetBackbone",
     "ISABBackbone",
-    "MessagePassingBackbone",
     "MixerBackbone",
     "PanopTagBackbone",
+    "PyGBackbone",
     "TransformerBackbone",
     "backbone_info",
     "backbone_names",
@@ -38,4 +39,5 @@ __all__ = [
     "config_class",
     "is_backbone",
     "register_backbone",
+    "register_backbone_family",
 ]
