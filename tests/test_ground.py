@@ -32,8 +32,9 @@ LAYERS = {
         *("training", "evaluation", "simulation", "convert"),
         *("models", "backbones", "tasks", "nn", "ops", "data"),
     },
+    "comparison": {*("benchmarks", "training", "evaluation"), *("models", "backbones", "tasks", "nn", "ops", "data")},
     "cli": {
-        *("training", "evaluation", "simulation", "convert", "benchmarks"),
+        *("training", "evaluation", "simulation", "convert", "benchmarks", "comparison"),
         *("models", "backbones", "tasks", "nn", "ops", "data"),
     },
 }

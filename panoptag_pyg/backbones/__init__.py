@@ -8,6 +8,12 @@ from panoptag_pyg.backbones.isab import ISABBackbone
 from panoptag_pyg.backbones.mixer import MixerBackbone
 from panoptag_pyg.backbones.panoptag import PanopTagBackbone
 from panoptag_pyg.backbones.pyg import PyGBackbone
+from panoptag_pyg.backbones.lgatr import LGATrBackbone
+from panoptag_pyg.backbones.lorentznet import LorentzNetBackbone
+from panoptag_pyg.backbones.message_passing import MessagePassingBackbone
+from panoptag_pyg.backbones.mixer import MixerBackbone
+from panoptag_pyg.backbones.panoptag import PanopTagBackbone
+from panoptag_pyg.backbones.pelican import PelicanBackbone
 from panoptag_pyg.backbones.registry import (
     BackboneConfig,
     BackboneInfo,
@@ -29,10 +35,14 @@ __all__ = [
     "GATBackbone",
     "GravNetBackbone",
     "ISABBackbone",
+    "LGATrBackbone",
+    "LorentzNetBackbone",
+    "MessagePassingBackbone",
     "MixerBackbone",
     "PanopTagBackbone",
     "PyGBackbone",
     "TransformerBackbone",
+    "PelicanBackbone",
     "backbone_info",
     "backbone_names",
     "build_backbone",
