@@ -4,6 +4,7 @@ from panoptag_pyg.models.base import Embeddings, Tagger
 from panoptag_pyg.models.decoders import build_decoder, decoder_names, register_decoder
 from panoptag_pyg.models.panoptag import PanopTag, PanopTagOutput
 from panoptag_pyg.models.part import ParticleTransformer
+from panoptag_pyg.models.particlenet import ParticleNet
 from panoptag_pyg.models.registry import build_tagger, register_tagger, tagger_info, tagger_names
 from panoptag_pyg.models.single_jet import SingleJetTagger
 from panoptag_pyg.ops import Attention
@@ -13,6 +14,7 @@ __all__ = [
     "Embeddings",
     "PanopTag",
     "PanopTagOutput",
+    "ParticleNet",
     "ParticleTransformer",
     "SingleJetTagger",
     "Tagger",
