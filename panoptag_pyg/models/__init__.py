@@ -9,6 +9,7 @@ from panoptag_pyg.models.jetvit import JetViT
 from panoptag_pyg.models.mixer_subjets import MixerSubjets
 from panoptag_pyg.models.panoptag import PanopTag, PanopTagOutput
 from panoptag_pyg.models.part import ParticleTransformer
+from panoptag_pyg.models.particlenet import ParticleNet
 from panoptag_pyg.models.registry import build_tagger, register_tagger, tagger_info, tagger_names
 from panoptag_pyg.models.single_jet import SingleJetTagger
 from panoptag_pyg.ops import Attention
@@ -25,6 +26,7 @@ __all__ = [
     "MixerSubjets",
     "PanopTag",
     "PanopTagOutput",
+    "ParticleNet",
     "ParticleTransformer",
     "PelicanTagger",
     "SingleJetTagger",
