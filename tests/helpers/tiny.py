@@ -32,10 +32,14 @@ TINY_TAGGERS: dict[str, dict[str, Any]] = {
 
 #: What the checks must know of a backbone: attributes of ``panoptag_pyg.testing.Subject``; say why in a comment.
 SETTINGS_OF_BACKBONES: dict[str, dict[str, Any]] = {
+    # Four-momenta are pure vectors, so what reads the scalar part of the input multivectors reads nothing.
+    "lgatr": {"without_gradient": ("linear_in.mvs2s.weight",)},
 }  # fmt: skip
 
 #: The same of a tagger.
 SETTINGS_OF_TAGGERS: dict[str, dict[str, Any]] = {
+    # As of the backbone; and the suite's 16 jets and a multivector's 16 components pass for one size when traced.
+    "lgatr": {"without_gradient": ("linear_in.mvs2s.weight",), "fullgraph": False},
 }  # fmt: skip
 
 #: (Backbone or tagger, check) → why it doesn't pass this check; shown as the reason of the skip.
