@@ -64,8 +64,8 @@ def prepare(
     )
     if done.truth_is_lost:
         typer.echo(
-            f"Warning: the truth of the jets in {done.path} (flavour, matched jet, hadrons) is unknown: the old truth is "
-            "that of other jets, and only panoptag simulate can make it for these",
+            f"Warning: the truth of the jets in {done.path} (flavour, matched jet, hadrons) is unknown: the old truth "
+            "is that of other jets, and only panoptag simulate can make it for these",
             err=True,
         )
     elif done.jets_without_truth:

@@ -70,6 +70,8 @@ class EventDataset(Dataset):
             ``"constituent/COLUMN"`` for attributes of those edges. Default: nothing.
         jet_features: columns of ``event["jet"].x``; pt, eta, phi, mass, then angularities such as
             ``"angularity_kappa1_alpha0.5"``, or ``"angularities"`` for the usual five. Default: only the first four.
+        processes: names that ``batch.process`` counts first, in this order, so that a number means the same process in
+            every dataset; further ones follow as the files name them. Default: none.
 
     Raises:
         EventFileError: naming the file that is missing, damaged or of another kind, or lacks a column of constituents
@@ -85,6 +87,7 @@ class EventDataset(Dataset):
         edges: str | float | None = None,
         fields: Iterable[str] = (),
         jet_features: Sequence[str] | None = None,
+        processes: Sequence[str] = (),
     ) -> None:
         self.fields = Fields.parse(fields, jet_features)
         self.files = [EventFile(path) for path in find_files(paths)]
@@ -99,7 +102,9 @@ class EventDataset(Dataset):
         self.max_jets = max_jets
         self.edges = edges
         #: Names of all files' processes; ``batch.process`` counts through them.
-        self.processes: list[str] = list(dict.fromkeys(name for file in self.files for name in file.processes))
+        self.processes: list[str] = list(
+            dict.fromkeys([*processes, *(name for file in self.files for name in file.processes)])
+        )
         self._process_index = [
             np.array([self.processes.index(name) for name in file.processes], dtype=np.int16) for file in self.files
         ]

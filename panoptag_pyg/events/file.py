@@ -79,7 +79,7 @@ class EventFile:
         radius = jets.get("radius") if isinstance(jets, dict) else None
         return float(radius) if isinstance(radius, (int, float)) else None
 
-    def has_column(self, path: str) -> bool:
+    def has(self, path: str) -> bool:
         """Whether the file holds the dataset ``path``; a truth column that it lacks reads as its default."""
         return path in self._file
 
@@ -88,6 +88,10 @@ class EventFile:
 
     def __repr__(self) -> str:
         return f"EventFile({str(self.path)!r}, events={self.num_events}, pfos={self.num_pfos}, jets={self.num_jets})"
+
+    def has(self, path: str) -> bool:
+        """Whether the file holds the column ``group/name``; truth that it doesn't hold reads as the default."""
+        return path in self._file
 
     def read(self, start: int = 0, stop: int | None = None) -> EventBlock:
         """Consecutive events, validated.

@@ -111,19 +111,19 @@ def prepare(
     """
     _check_numbers(min_jets, max_events, workers, round_bits)
     files = [EventFile(path) for path in find_files(paths)]  # type: ignore[arg-type]
-    if subjets is None and jets is None and round_bits is None and min_jets == 0 and max_events is None:
-        if len(files) == 1:
-            raise ConfigError(
-                f"there is nothing to do to {files[0].path}; ask for --subjets, other jets (--jet-radius, …), "
-                "--min-jets, --events or --round-bits"
-            )
+    asked = subjets is not None or jets is not None or min_jets > 0 or max_events is not None or round_bits is not None
+    if not asked and len(files) == 1:
+        raise ConfigError(
+            f"there is nothing to do to {files[0].path}; ask for --subjets, other jets (--jet-radius, …), --min-jets, "
+            "--events or --round-bits"
+        )
     if subjets is not None or jets is not None:
         for module in ("awkward", "fastjet"):
             require_extra(module, "simulation")
     new_jets = None if jets is None else _jets(files, jets)
     keep_truth = new_jets is not None and all(_clustered_alike(_jets_of(file), new_jets) for file in files)
-    absent = {c.path for c in COLUMNS if c.truth and not any(file.has_column(c.path) for file in files)}
-    hard_scatter_known = all(file.has_column("pfo/hard_scatter_fraction") for file in files)
+    absent = {c.path for c in COLUMNS if c.truth and not any(file.has(c.path) for file in files)}
+    hard_scatter_known = all(file.has("pfo/hard_scatter_fraction") for file in files)
     if new_jets is not None and not keep_truth:
         derived = {f"jet/{DERIVED}"} if hard_scatter_known else set()
         absent = (absent | {c.path for c in COLUMNS if c.truth and c.group == "jet"}) - derived
@@ -241,9 +241,7 @@ def _attributes(files: list[EventFile], parameters: dict[str, Any], command: str
     if len(json.dumps(sources)) > _LONGEST_ATTRIBUTE:
         sources = [{"path": str(file.path), "events": file.num_events} for file in files]
     if len(json.dumps(sources)) > _LONGEST_ATTRIBUTE:
-        sources = [
-            {"path": str(files[0].path), "events": sum(f.num_events for f in files), "and_files": len(files) - 1}
-        ]
+        sources = [{"files": len(files), "events": sum(file.num_events for file in files)}]
     step = {**parameters, "sources": sources, "software": software_versions()}
     if command is not None:
         step["command"] = command

@@ -37,19 +37,25 @@ class ModelSection(_Named):
 
     name: Annotated[str, Field(description="a registered tagger; its options are further keys")] = "panoptag"
 
-    def check(self, source: str) -> None:
+    def check(self, source: str, heads: Any = None) -> None:
         """Build the tagger and drop it: the surest way to know that its options fit.
+
+        Args:
+            source: what an error calls the recipe.
+            heads: what the task asks of the tagger, as :class:`~panoptag_pyg.tasks.Head`. Default: jets' classes.
 
         Raises:
             ConfigError: naming ``source`` and what doesn't fit.
         """
         import torch
 
-        from panoptag_pyg.models import build_tagger
+        from panoptag_pyg.models import build_tagger, with_heads
 
         try:
             with torch.random.fork_rng(devices=[]):
-                build_tagger(self.name, **self.options)
+                tagger = build_tagger(self.name, **self.options)
+                if heads is not None:
+                    with_heads(tagger, heads)
         except ConfigError as error:
             raise ConfigError(f"{source}: [model] {error}") from error
         except (TypeError, ValueError, RuntimeError, AttributeError) as error:
@@ -198,8 +204,9 @@ class Recipe(StrictConfig):
         recipe = validate(cls, values, source)
         # Defaults are written out, so that a checkpoint means the same when a later version changes one.
         options = task_config(recipe.task.name, recipe.task.options, source, "task").model_dump()
-        recipe.model.check(source)
-        outputs = build_task(recipe.task.name, **options).num_outputs
+        task = build_task(recipe.task.name, **options)
+        recipe.model.check(source, task.head)
+        outputs = task.num_outputs
         if recipe.model.options.get("num_classes", outputs) != outputs:
             raise ConfigError(
                 f"{source}: model.num_classes is {recipe.model.options['num_classes']}, but the task "
