@@ -3,6 +3,7 @@
 from panoptag_pyg.models.base import Embeddings, Tagger
 from panoptag_pyg.models.decoders import build_decoder, decoder_names, register_decoder
 from panoptag_pyg.models.deep_sets import EFN, PFN
+from panoptag_pyg.models.fatjet_event import FatJetEvent
 from panoptag_pyg.models.jetvit import JetViT
 from panoptag_pyg.models.mixer_subjets import MixerSubjets
 from panoptag_pyg.models.panoptag import PanopTag, PanopTagOutput
@@ -15,6 +16,7 @@ __all__ = [
     "PFN",
     "Attention",
     "Embeddings",
+    "FatJetEvent",
     "JetViT",
     "MixerSubjets",
     "PanopTag",

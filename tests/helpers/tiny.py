@@ -17,6 +17,7 @@ TINY_BACKBONES: dict[str, dict[str, Any]] = {
 
 TINY_TAGGERS: dict[str, dict[str, Any]] = {
     "panoptag": {"dim": 16, "num_heads": 4, "k": 4, "num_inducing": 5, "num_decoder_layers": 2},
+    "fatjet_event": {"dim": 16, "num_heads": 4, "num_constituent_layers": 2, "num_token_layers": 1},
     "single_jet": {"dim": 16},
 }
 
