@@ -5,6 +5,7 @@ from panoptag_pyg.models.decoders import build_decoder, decoder_names, register_
 from panoptag_pyg.models.lorentz import LGATrTagger, LorentzNetTagger, PelicanTagger
 from panoptag_pyg.models.multi_head import MultiHeadTagger, with_heads
 from panoptag_pyg.models.deep_sets import EFN, PFN
+from panoptag_pyg.models.fatjet_event import FatJetEvent
 from panoptag_pyg.models.jetvit import JetViT
 from panoptag_pyg.models.mixer_subjets import MixerSubjets
 from panoptag_pyg.models.panoptag import PanopTag, PanopTagOutput
@@ -22,6 +23,7 @@ __all__ = [
     "LGATrTagger",
     "LorentzNetTagger",
     "MultiHeadTagger",
+    "FatJetEvent",
     "JetViT",
     "MixerSubjets",
     "PanopTag",
