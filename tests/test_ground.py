@@ -25,6 +25,7 @@ LAYERS = {
     "data": set(),
     "simulation": {"data"},
     "convert": {"data"},
+    "testing": {"models", "backbones", "nn", "ops"},
     "evaluation": {"models", "backbones", "tasks", "nn", "ops", "data"},
     "training": {"models", "backbones", "tasks", "nn", "ops", "data", "evaluation"},
     "benchmarks": {
