@@ -26,6 +26,7 @@ class Verb(NamedTuple):
 VERBS = (
     Verb("demo", "The whole way once: simulate, train, evaluate, draw; 15 minutes on two cores."),
     Verb("simulate", "Simulate collision events with PYTHIA 8, a detector and FastJet."),
+    Verb("prepare", "Add subjets to event files, or cluster their jets anew."),
     Verb("inspect", "Say what is in event files; --check reads and validates every column."),
     Verb("train", "Train a tagger as a recipe says."),
     Verb("evaluate", "Measure a trained tagger: rejection with uncertainties, per process, figures."),

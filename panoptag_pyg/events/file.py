@@ -79,6 +79,10 @@ class EventFile:
         radius = jets.get("radius") if isinstance(jets, dict) else None
         return float(radius) if isinstance(radius, (int, float)) else None
 
+    def has(self, path: str) -> bool:
+        """Whether the file holds the dataset ``path``; a truth column that it lacks reads as its default."""
+        return path in self._file
+
     def __len__(self) -> int:
         return self.num_events
 

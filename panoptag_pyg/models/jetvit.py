@@ -81,9 +81,7 @@ class JetViT(Tagger):
         if dim < 1 or num_heads < 1 or dim % num_heads:
             raise ConfigError(f"num_heads must divide dim, got dim={dim} and num_heads={num_heads}")
         if use_position and num_positions < 1:
-            raise ConfigError(
-                f"num_positions must be at least 1, got {num_positions}; use_position turns it off"
-            )
+            raise ConfigError(f"num_positions must be at least 1, got {num_positions}; use_position turns it off")
         self.constituent_normalisation = FeatureNormalisation(CONSTITUENT_FEATURES)
         self.constituent_embed = nn.Linear(len(CONSTITUENT_FEATURES), dim)
         self.class_token = nn.Parameter(torch.empty(dim))

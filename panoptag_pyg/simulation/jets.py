@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -60,6 +60,12 @@ def _jet_definition(algorithm: str, radius: float) -> object:
     with _silent_stdout():
         fastjet.ClusterSequence([fastjet.PseudoJet(1.0, 0.0, 0.0, 1.0)], definition)
     return definition
+
+
+def four_momentum(pfo: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """px, py, pz and energy of particles, GeV, float64, from a file's columns ``pt``, ``eta``, ``phi``, ``energy``."""
+    pt, eta, phi, energy = (pfo[name].astype(np.float64) for name in ("pt", "eta", "phi", "energy"))
+    return pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta), energy
 
 
 def cluster(

@@ -12,7 +12,7 @@ from panoptag_pyg.events import EventBlock
 from panoptag_pyg.events.features import wrap_phi
 from panoptag_pyg.simulation.cards import Card
 from panoptag_pyg.simulation.detector_card import Positive
-from panoptag_pyg.simulation.jets import cluster, cluster_exclusive
+from panoptag_pyg.simulation.jets import cluster, cluster_exclusive, four_momentum
 
 
 class SubjetOptions(Card):
@@ -53,7 +53,8 @@ def add_subjets(block: EventBlock, options: SubjetOptions | None = None) -> Even
     Source: the three algorithms are those of Hammad and Nojiri, arXiv:2404.14677.
     """
     options = options or SubjetOptions()
-    momentum = _momentum(block)
+    rows = block.constituent_pfo
+    momentum = np.stack(four_momentum({name: block.pfo[name][rows] for name in ("pt", "eta", "phi", "energy")}))
     columns = {}
     for name, find in (("cambridge", _cambridge), ("antikt", _antikt), ("hdbscan", _hdbscan)):
         columns[f"subjet_{name}"] = _by_pt(find(block, momentum, options), block, momentum)
@@ -103,13 +104,6 @@ def _hdbscan(block: EventBlock, momentum: np.ndarray, options: SubjetOptions) ->
             inside = slice(offsets[jet], offsets[jet + 1])
             labels[inside] = finder.fit_predict(position[inside])
     return labels
-
-
-def _momentum(block: EventBlock) -> np.ndarray:
-    """px, py, pz, E of each constituent, float64 [4, number of constituents]."""
-    rows = block.constituent_pfo
-    pt, eta, phi, energy = (block.pfo[name][rows].astype(np.float64) for name in ("pt", "eta", "phi", "energy"))
-    return np.stack([pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta), energy])
 
 
 def _by_pt(labels: np.ndarray, block: EventBlock, momentum: np.ndarray) -> np.ndarray:
