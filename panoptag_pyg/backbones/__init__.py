@@ -3,6 +3,7 @@
 from panoptag_pyg.backbones.deepsets import DeepSetsBackbone
 from panoptag_pyg.backbones.message_passing import MessagePassingBackbone
 from panoptag_pyg.backbones.panoptag import PanopTagBackbone
+from panoptag_pyg.backbones.part import ParTBackbone
 from panoptag_pyg.backbones.registry import (
     BackboneConfig,
     BackboneInfo,
@@ -20,6 +21,7 @@ __all__ = [
     "DeepSetsBackbone",
     "MessagePassingBackbone",
     "PanopTagBackbone",
+    "ParTBackbone",
     "backbone_info",
     "backbone_names",
     "build_backbone",
