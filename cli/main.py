@@ -26,9 +26,11 @@ class Verb(NamedTuple):
 VERBS = (
     Verb("demo", "The whole way once: simulate, train, evaluate, draw; 15 minutes on two cores."),
     Verb("simulate", "Simulate collision events with PYTHIA 8, a detector and FastJet."),
+    Verb("prepare", "Add subjets to event files, or cluster their jets anew."),
     Verb("inspect", "Say what is in event files; --check reads and validates every column."),
     Verb("train", "Train a tagger as a recipe says."),
     Verb("evaluate", "Measure a trained tagger: rejection with uncertainties, per process, figures."),
+    Verb("compare", "Train or load several taggers and put them into one table, with their costs."),
     Verb("predict", "Write a trained tagger's scores for every jet."),
     Verb("display", "Draw one event and what its jets attend to."),
     Verb("bench", "Measure speed and memory beside peers and beside the machine's limits."),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -10,16 +9,24 @@ from typing import Annotated
 
 import typer
 
+from .tagging import granted_cores
+
 
 def simulate(
     process: Annotated[
-        str, typer.Option(help="ttbar, single_top, ttH, ZH, or the path of a process card (TOML).", show_default=False)
+        str,
+        typer.Option(
+            help="ttbar, single_top, ttH, ZH, ttH_bb, ZH_bb, QCD, QCD_pt200, or the path of a process card (TOML).",
+            show_default=False,
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to make, such as ttbar.h5.", show_default=False)],
     events: Annotated[int, typer.Option(help="How many events.")] = 1000,
     seed: Annotated[int, typer.Option(help="The same seed gives the same events, with any number of workers.")] = 0,
     workers: Annotated[int | None, typer.Option(help="Processes to use; all cores if not given.")] = None,
-    detector: Annotated[str, typer.Option(help="atlas, or the path of a detector card (TOML).")] = "atlas",
+    detector: Annotated[
+        str, typer.Option(help="atlas, atlas_fatjets, or the path of a detector card (TOML).")
+    ] = "atlas",
     setup: Annotated[
         str, typer.Option(help="realistic, or paper: PYTHIA's default decays and true impact parameters.")
     ] = "realistic",
@@ -33,13 +40,17 @@ def simulate(
     round_bits: Annotated[
         int | None, typer.Option(help="Keep this many bits of mantissa, for smaller files; 10 is one part in 2000.")
     ] = None,
+    subjets: Annotated[
+        bool, typer.Option("--subjets", help="Find the jets' subjets too; panoptag prepare has options for them.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Simulate collision events: PYTHIA 8, the detector, anti-kT jets with their flavour."""
+    from panoptag_pyg.simulation import SubjetOptions
     from panoptag_pyg.simulation import simulate as run
 
     if workers is None:
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        workers = granted_cores()
     command = shlex.join(["panoptag", *sys.argv[1:]])
     path = run(
         process,
@@ -54,6 +65,7 @@ def simulate(
         all_eta=all_eta,
         overwrite=overwrite,
         round_bits=round_bits,
+        subjets=SubjetOptions() if subjets else None,
         command=command,
     )
     size = path.stat().st_size / 1e6

@@ -24,6 +24,8 @@ SUBPACKAGES = {
     "tasks": "losses and targets",
     "training": "recipes and the training loop",
     "evaluation": "metrics with uncertainties, figures, event displays",
+    "testing": "checks that every backbone and tagger passes, yours too",
+    "comparison": "taggers side by side: figures of merit and costs in one table",
 }
 
 FORMAT_HEAD = """# The event file
@@ -51,9 +53,11 @@ def bound(column: schema.Column) -> str:
 def file_format() -> str:
     """The page of the file format, from `schema.COLUMNS` and `schema.OFFSETS`."""
     lines = [FORMAT_HEAD.format(name=schema.FORMAT_NAME, version=schema.FORMAT_VERSION)]
-    for group in schema.GROUPS:
-        lines += [f"## `{group}/`", "", "| dataset | type | unit | meaning | legal | truth, default |"]
-        lines.append("|---|---|---|---|---|---|")
+    for group in (*schema.GROUPS, "constituent"):
+        lines += [f"## `{group}/`", ""]
+        if group == "constituent":
+            lines += ["Only in files made with `--subjets`; one row for each entry of `jet/constituents`.", ""]
+        lines += ["| dataset | type | unit | meaning | legal | truth, default |", "|---|---|---|---|---|---|"]
         for column in schema.columns(group):
             truth = f"truth, {column.default:g}" if column.truth else ""
             cells = (f"`{column.path}`", column.dtype, column.unit, column.meaning, bound(column), truth)

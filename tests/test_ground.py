@@ -25,14 +25,16 @@ LAYERS = {
     "data": set(),
     "simulation": {"data"},
     "convert": {"data"},
+    "testing": {"models", "backbones", "nn", "ops"},
     "evaluation": {"models", "backbones", "tasks", "nn", "ops", "data"},
     "training": {"models", "backbones", "tasks", "nn", "ops", "data", "evaluation"},
     "benchmarks": {
         *("training", "evaluation", "simulation", "convert"),
         *("models", "backbones", "tasks", "nn", "ops", "data"),
     },
+    "comparison": {*("benchmarks", "training", "evaluation"), *("models", "backbones", "tasks", "nn", "ops", "data")},
     "cli": {
-        *("training", "evaluation", "simulation", "convert", "benchmarks"),
+        *("training", "evaluation", "simulation", "convert", "benchmarks", "comparison"),
         *("models", "backbones", "tasks", "nn", "ops", "data"),
     },
 }

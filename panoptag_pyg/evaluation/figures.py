@@ -49,7 +49,7 @@ def rejection_figure(report: Report, process: str = ALL) -> Figure:
     Source: the form is that of arXiv:2601.16417, figure 3.
     """
     with figure_style():
-        figure, panels = _panels()
+        figure, panels = efficiency_panels()
         yardstick = _yardstick(report)
         for signal, (upper, lower) in panels.items():
             base = report.of(process, yardstick).curves[signal] if yardstick else None
@@ -58,13 +58,13 @@ def rejection_figure(report: Report, process: str = ALL) -> Figure:
                 curve = report.of(process, tagger).curves[signal]
                 style: dict[str, Any] = {"color": colour, "zorder": 3 if number == 0 else 2}
                 style |= {"linewidth": 2.2} if number == 0 else {"linestyle": "-"}
-                _draw(upper, curve, label=tagger, **style)
+                draw_curve(upper, curve.arrays(), label=tagger, **style)
                 if base is not None and tagger != yardstick:
                     _draw_ratio(lower, curve, base, **style)
-            _finish(upper, lower, signal, f"ratio to\n{yardstick}" if yardstick else "")
+            finish_panels(upper, lower, signal, f"ratio to\n{yardstick}" if yardstick else "")
             upper.legend(loc="upper right")
             model = report.of(process)
-            _caption(upper, [process_label(process), f"{model.num_events:,} events, {sum(model.num_jets):,} jets"])
+            caption(upper, [process_label(process), f"{model.num_events:,} events, {sum(model.num_jets):,} jets"])
         return figure
 
 
@@ -74,23 +74,23 @@ def process_figure(report: Report) -> Figure:
     Form of arXiv:2601.16417, figure 4.
     """
     with figure_style():
-        figure, panels = _panels()
+        figure, panels = efficiency_panels()
         yardstick = _yardstick(report)
         for signal, (upper, lower) in panels.items():
             for number, process in enumerate(p for p in report.processes if p != ALL):
                 result = report.of(process)
                 label = process_label(process) + {True: " (seen)", False: " (unseen)", None: ""}[result.seen]
-                style = {
+                style: dict[str, Any] = {
                     "color": (MODEL_COLOUR, *CURVE_COLOURS)[number % (1 + len(CURVE_COLOURS))],
                     "linestyle": "--" if result.seen is False else "-",
                 }
-                _draw(upper, result.curves[signal], label=label, **style)
+                draw_curve(upper, result.curves[signal].arrays(), label=label, **style)
                 if yardstick:
                     _draw_ratio(lower, result.curves[signal], report.of(process, yardstick).curves[signal], **style)
-            _finish(upper, lower, signal, f"ratio to\n{yardstick}" if yardstick else "")
+            finish_panels(upper, lower, signal, f"ratio to\n{yardstick}" if yardstick else "")
             if upper.has_data():
                 upper.legend(loc="upper right")
-            _caption(upper, [report.taggers[0], "by process"])
+            caption(upper, [report.taggers[0], "by process"])
         return figure
 
 
@@ -136,10 +136,11 @@ def score_figure(report: Report) -> Figure:
         return figure
 
 
-def _panels() -> tuple[Figure, dict[str, tuple[Axes, Axes]]]:
+def efficiency_panels(width: float = 12.0) -> tuple[Figure, dict[str, tuple[Axes, Axes]]]:
+    """An empty figure, and per signal the panel of the rejection and that of its ratio below."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 6.4))
+    figure = Figure(figsize=(width, 6.4))
     axes = figure.subplots(2, 2, sharex=True, gridspec_kw={"height_ratios": [3, 1], "hspace": 0.04})
     return figure, {"b": (axes[0, 0], axes[1, 0]), "c": (axes[0, 1], axes[1, 1])}
 
@@ -149,27 +150,59 @@ def _yardstick(report: Report) -> str | None:
     return YARDSTICK if YARDSTICK in others else next(iter(others), None)
 
 
-def _draw(axes: Axes, curve: RejectionCurve, label: str, **style: Any) -> None:
-    columns = curve.arrays()
+def draw_curve(axes: Axes, columns: dict[str, np.ndarray], label: str, band: bool = True, **style: Any) -> None:
+    """Draw a rejection curve.
+
+    Args:
+        axes: where.
+        columns: as :meth:`~panoptag_pyg.evaluation.RejectionCurve.arrays` gives them.
+        label: for the legend.
+        band: with its interval. Default ``True``.
+        style: of the line.
+    """
     x, value, passed = columns["efficiency"], columns["value"], columns["background_passed"]
     firm = passed >= SOLID_COUNT
     # the dotted part begins at the solid part's last point
     faint = (passed >= 1) & ~(firm & np.roll(firm, 1))
     axes.plot(x, np.where(firm, value, np.nan), label=label, **style)
     axes.plot(x, np.where(faint, value, np.nan), **{**style, "linestyle": ":", "linewidth": 1.2})
-    band = {"color": style["color"], "alpha": 0.18, "linewidth": 0}
-    axes.fill_between(x, columns["low"], columns["high"], where=firm, **band)
+    if band:
+        shade = {"color": style["color"], "alpha": 0.18, "linewidth": 0}
+        axes.fill_between(x, columns["low"], columns["high"], where=firm, **shade)
+
+
+def draw_ratio(
+    axes: Axes,
+    x: np.ndarray,
+    ratio: tuple[np.ndarray, np.ndarray, np.ndarray],
+    passed: np.ndarray,
+    band: bool = True,
+    **style: Any,
+) -> None:
+    """Draw a ratio of rejections where enough background passes.
+
+    Args:
+        axes: where.
+        x: signal efficiencies.
+        ratio: with its lower and upper end.
+        passed: background jets that pass.
+        band: with its interval. Default ``True``.
+        style: of the line.
+    """
+    firm = passed >= SOLID_COUNT
+    axes.plot(x, np.where(firm, ratio[0], np.nan), **style)
+    if band:
+        axes.fill_between(x, *ratio[1:], where=firm, color=style["color"], alpha=0.18, linewidth=0)
 
 
 def _draw_ratio(axes: Axes, curve: RejectionCurve, base: RejectionCurve, **style: Any) -> None:
-    x = curve.arrays()["efficiency"]
-    ratio, low, high = curve.ratio(base)
-    firm = np.fmin(curve.arrays()["background_passed"], base.arrays()["background_passed"]) >= SOLID_COUNT
-    axes.plot(x, np.where(firm, ratio, np.nan), **style)
-    axes.fill_between(x, low, high, where=firm, color=style["color"], alpha=0.18, linewidth=0)
+    columns = curve.arrays()
+    passed = np.fmin(columns["background_passed"], base.arrays()["background_passed"])
+    draw_ratio(axes, columns["efficiency"], curve.ratio(base), passed, **style)
 
 
-def _finish(upper: Axes, lower: Axes, signal: str, ratio: str) -> None:
+def finish_panels(upper: Axes, lower: Axes, signal: str, ratio: str) -> None:
+    """Scales, limits and labels, once all is drawn."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     upper.set_yscale("log")
@@ -195,7 +228,8 @@ def _finish(upper: Axes, lower: Axes, signal: str, ratio: str) -> None:
         axes.xaxis.label.set_horizontalalignment("right")
 
 
-def _caption(axes: Axes, lines: list[str]) -> None:
+def caption(axes: Axes, lines: list[str]) -> None:
+    """What the curves belong to, in the lower left corner."""
     axes.text(0.03, 0.05, "\n".join(lines), transform=axes.transAxes, va="bottom", ha="left", linespacing=1.4)
 
 

@@ -11,10 +11,12 @@ from torch import Tensor
 from torch_geometric.data import Batch, HeteroData
 
 from panoptag_pyg.errors import EventFileError
+from panoptag_pyg.events.angularities import jet_inputs
 from panoptag_pyg.events.block import EventBlock, lengths_to_offsets
-from panoptag_pyg.events.features import jet_inputs, pfo_features
+from panoptag_pyg.events.features import pfo_features
 from panoptag_pyg.events.fields import Fields
 from panoptag_pyg.events.jets import CONTAINS
+from panoptag_pyg.events.schema import columns
 
 #: The edge type that joins each jet query with the PFOs it may attend to.
 ATTENDS = ("jet", "attends", "pfo")
@@ -234,13 +236,16 @@ def _batch_type(values: np.ndarray) -> type:
 
 
 def _constituent_fields(block: EventBlock, fields: Fields) -> dict[str, Tensor]:
-    missing = [name for name in fields.constituent if name not in block.constituent]
+    known = block.constituent
+    if len(block.constituents) == 0:
+        known = {column.name: np.empty(0, column.dtype) for column in columns("constituent")}
+    missing = [name for name in fields.constituent if name not in known]
     if missing:
         raise EventFileError(
             f"the events lack the column constituent/{missing[0]}; add it to their files with panoptag prepare"
         )
     edge_index = torch.from_numpy(np.stack([block.constituent_jet, block.constituent_pfo]))
-    return {"edge_index": edge_index, **_columns(block.constituent, fields.constituent)}
+    return {"edge_index": edge_index, **_columns(known, fields.constituent)}
 
 
 def _first_rows(batch: HeteroData) -> Tensor:

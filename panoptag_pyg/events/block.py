@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from panoptag_pyg.errors import EventFileError
-from panoptag_pyg.events.schema import COLUMNS, GROUPS, columns
+from panoptag_pyg.events.schema import COLUMNS, GROUPS, Column, columns
 
 
 def lengths_to_offsets(lengths: np.ndarray) -> np.ndarray:
@@ -36,7 +36,7 @@ class EventBlock:
         jet_offsets: int64 [B + 1], first jet of each event.
         constituent_offsets: int64 [J + 1], first constituent of each jet.
         constituents: int32 [sum], index of each constituent among the PFOs of its own event.
-        constituent: name → array [sum], further columns of the constituents; none by default.
+        constituent: name → array [sum], those of the schema's columns of constituents that are known; none by default.
     """
 
     event: dict[str, np.ndarray]
@@ -121,12 +121,7 @@ class EventBlock:
             jet_offsets=join_offsets("jet_offsets"),
             constituent_offsets=join_offsets("constituent_offsets"),
             constituents=np.concatenate([b.constituents for b in blocks]),
-            # What one of them doesn't know, all together don't.
-            constituent={
-                name: np.concatenate([b.constituent[name] for b in blocks])
-                for name in blocks[0].constituent
-                if all(name in b.constituent for b in blocks)
-            },
+            constituent=_join_known(blocks),
         )
 
     def select(self, indices: np.ndarray | Sequence[int]) -> EventBlock:
@@ -207,8 +202,13 @@ class EventBlock:
             EventFileError: naming ``source``, the event, the column, what was found and what was expected.
         """
         self._validate_shapes(source)
-        of_row = {"event": lambda row: row, "pfo": self._event_of_pfo, "jet": self._event_of_jet}
-        for column in COLUMNS:
+        of_row = {
+            "event": lambda row: row,
+            "pfo": self._event_of_pfo,
+            "jet": self._event_of_jet,
+            "constituent": self._event_of_constituent,
+        }
+        for column in self._known_columns():
             values = getattr(self, column.group)[column.name]
             # min and max see a NaN too, and cost a hundredth of asking every value.
             if len(values) == 0:
@@ -242,9 +242,21 @@ class EventBlock:
     def _event_of_jet(self, row: int) -> int:
         return int(np.searchsorted(self.jet_offsets, row, side="right")) - 1
 
+    def _event_of_constituent(self, row: int) -> int:
+        return self._event_of_jet(int(np.searchsorted(self.constituent_offsets, row, side="right")) - 1)
+
+    def _known_columns(self) -> tuple[Column, ...]:
+        """The columns that every block has, and those of the constituents that this one has."""
+        return (*COLUMNS, *(column for column in columns("constituent") if column.name in self.constituent))
+
     def _validate_shapes(self, source: str) -> None:
-        counts = {"event": self.num_events, "pfo": self.num_pfos, "jet": self.num_jets}
-        for column in COLUMNS:
+        counts = {
+            "event": self.num_events,
+            "pfo": self.num_pfos,
+            "jet": self.num_jets,
+            "constituent": len(self.constituents),
+        }
+        for column in self._known_columns():
             values = getattr(self, column.group).get(column.name)
             if values is None:
                 raise EventFileError(f"{source}: column {column.path} is missing; write the file again with it")
@@ -261,6 +273,13 @@ class EventBlock:
             len(self.constituents),
             f"{source}: jet/constituent_offsets",
         )
+
+
+def _join_known(blocks: Sequence[EventBlock]) -> dict[str, np.ndarray]:
+    """The columns of constituents that all of the blocks know; one without constituents has nothing to know."""
+    known = [block.constituent for block in blocks if len(block.constituents)]
+    names = [name for name in known[0] if all(name in columns for columns in known)] if known else []
+    return {name: np.concatenate([columns[name] for columns in known]) for name in names}
 
 
 def check_offsets(offsets: np.ndarray, rows: int, entries: int, what: str) -> None:

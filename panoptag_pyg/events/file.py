@@ -15,6 +15,7 @@ from panoptag_pyg.errors import EventFileError
 from panoptag_pyg.events.block import EventBlock, check_offsets
 from panoptag_pyg.events.schema import (
     COLUMNS,
+    CONSTITUENT_COLUMNS,
     CONSTITUENTS,
     FORMAT_NAME,
     FORMAT_VERSION,
@@ -44,6 +45,8 @@ class EventFile:
             name: _decode(value) for name, value in self._file.attrs.items() if name not in RESERVED_ATTRIBUTES
         }
         self.processes: list[str] = self._read_processes()
+        #: Names of the columns of constituents that this file has.
+        self.constituent_columns: tuple[str, ...] = tuple(c.name for c in CONSTITUENT_COLUMNS if c.path in self._file)
         self.pfo_offsets: np.ndarray = self._file["pfo/offsets"][:]
         self.jet_offsets: np.ndarray = self._file["jet/offsets"][:]
         self._check_lengths()
@@ -62,6 +65,23 @@ class EventFile:
     def num_jets(self) -> int:
         """Jets of all events."""
         return int(self.jet_offsets[-1])
+
+    @property
+    def num_constituents(self) -> int:
+        """Constituents of all jets."""
+        return len(self._file[CONSTITUENTS])
+
+    @property
+    def jet_radius(self) -> float | None:
+        """R of the jets' clustering, as the attributes tell it; ``None`` where they don't."""
+        card = self.attributes.get("detector_card")
+        jets = self.attributes.get("jets", card.get("jets") if isinstance(card, dict) else None)
+        radius = jets.get("radius") if isinstance(jets, dict) else None
+        return float(radius) if isinstance(radius, (int, float)) else None
+
+    def has(self, path: str) -> bool:
+        """Whether the file holds the dataset ``path``; a truth column that it lacks reads as its default."""
+        return path in self._file
 
     def __len__(self) -> int:
         return self.num_events
@@ -96,7 +116,13 @@ class EventFile:
                 int(constituent_offsets[-1] - constituent_offsets[0]),
                 f"{self.path}: jet/constituent_offsets",
             )
-            constituents = entries[int(constituent_offsets[0]) : int(constituent_offsets[-1])]
+            inside = slice(int(constituent_offsets[0]), int(constituent_offsets[-1]))
+            constituents = entries[inside]
+            constituent = {
+                column.name: self._read_column(column, inside)
+                for column in CONSTITUENT_COLUMNS
+                if column.name in self.constituent_columns
+            }
         except (OSError, RuntimeError) as error:
             raise EventFileError(
                 f"{self.path}: events {start} to {stop} can't be read; the file is damaged: copy or simulate it again"
@@ -107,6 +133,7 @@ class EventFile:
             jet_offsets=self.jet_offsets[start : stop + 1] - self.jet_offsets[start],
             constituent_offsets=constituent_offsets - constituent_offsets[0],
             constituents=constituents,
+            constituent=constituent,
         )
         block.validate(source=str(self.path), first_event=start)
         if block.num_events and block.event["process"].max() >= len(self.processes):
@@ -210,7 +237,7 @@ class EventFile:
         missing += [] if CONSTITUENTS in self._file else [CONSTITUENTS]
         if missing:
             raise EventFileError(f"{self.path}: column {missing[0]} is missing; write the file again with it")
-        for column in COLUMNS:
+        for column in (*COLUMNS, *CONSTITUENT_COLUMNS):
             self._check_dataset(column.path, "iuf" if column.is_float else "iu")
         for path in (*(offsets.path for offsets in OFFSETS), CONSTITUENTS):
             self._check_dataset(path, "iu")
@@ -218,7 +245,7 @@ class EventFile:
     def _check_dataset(self, path: str, kinds: str) -> None:
         """Refuse anything but one row of numbers; ``kinds`` are NumPy's letters for those that will do."""
         dataset = self._file.get(path)
-        if dataset is None:  # truth that this file doesn't know
+        if dataset is None:  # what this file doesn't know
             return
         if not isinstance(dataset, h5py.Dataset) or dataset.ndim != 1 or dataset.dtype.kind not in kinds:
             found = (
@@ -244,10 +271,15 @@ class EventFile:
 
     def _check_lengths(self) -> None:
         num_events = len(self._file["event/id"])
-        counts = {"event": num_events, "pfo": len(self._file["pfo/pt"]), "jet": len(self._file["jet/pt"])}
+        counts = {
+            "event": num_events,
+            "pfo": len(self._file["pfo/pt"]),
+            "jet": len(self._file["jet/pt"]),
+            "constituent": len(self._file[CONSTITUENTS]),
+        }
         check_offsets(self.pfo_offsets, num_events, counts["pfo"], f"{self.path}: pfo/offsets")
         check_offsets(self.jet_offsets, num_events, counts["jet"], f"{self.path}: jet/offsets")
-        for column in COLUMNS:
+        for column in (*COLUMNS, *CONSTITUENT_COLUMNS):
             if column.path in self._file and len(self._file[column.path]) != counts[column.group]:
                 raise EventFileError(
                     f"{self.path}: column {column.path} has {len(self._file[column.path])} entries, "

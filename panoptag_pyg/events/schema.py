@@ -49,7 +49,7 @@ class Column:
     """One quantity of a file: a 1-D dataset ``group/name``.
 
     Attributes:
-        group: ``"event"``, ``"pfo"`` or ``"jet"``: what a row describes.
+        group: ``"event"``, ``"pfo"``, ``"jet"`` or ``"constituent"``: what a row describes.
         name: the dataset's name.
         dtype: NumPy type on disk.
         unit: unit, ``""`` where there is none.
@@ -113,6 +113,14 @@ COLUMNS: tuple[Column, ...] = (
 )  # fmt: skip
 
 
+#: What may be known of each jet constituent, in the order of ``jet/constituents``; a file has all of them, some or none.
+CONSTITUENT_COLUMNS: tuple[Column, ...] = (
+    Column("constituent", "subjet_cambridge", "int16", "", "its Cambridge/Aachen subjet: 0 the one of highest pT in the jet", low=0),
+    Column("constituent", "subjet_antikt", "int16", "", "its anti-kT subjet: 0 the one of highest pT in the jet", low=0),
+    Column("constituent", "subjet_hdbscan", "int16", "", "its HDBSCAN subjet: 0 the one of highest pT in the jet, -1 noise", low=-1),
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Offsets:
     """Where each row's entries begin: ``values[offsets[i]:offsets[i + 1]]`` belong to row i.
@@ -144,4 +152,4 @@ GROUPS = ("event", "pfo", "jet")
 
 def columns(group: str) -> tuple[Column, ...]:
     """The columns of ``group``, in file order."""
-    return tuple(column for column in COLUMNS if column.group == group)
+    return tuple(column for column in (*COLUMNS, *CONSTITUENT_COLUMNS) if column.group == group)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,13 @@ from panoptag_pyg.errors import EventFileError
 from panoptag_pyg.events.block import EventBlock
 from panoptag_pyg.events.schema import (
     COLUMNS,
+    CONSTITUENT_COLUMNS,
     CONSTITUENTS,
     FORMAT_NAME,
     FORMAT_VERSION,
     OFFSETS,
     RESERVED_ATTRIBUTES,
+    Column,
 )
 from panoptag_pyg.output import Disk, refusal
 
@@ -53,6 +55,8 @@ class EventFileWriter:
     Use it as a context manager. The file is made under a temporary name in the same folder and renamed when the
     ``with`` block ends well; an error or Ctrl-C removes it. Memory is bounded by one block.
 
+    Columns of constituents are written if the blocks have them; all blocks must have the same.
+
     Args:
         path: the file to make, usually ``*.h5``.
         processes: names of the processes that ``event/process`` counts through.
@@ -60,6 +64,8 @@ class EventFileWriter:
         overwrite: replace an existing file. Default ``False``.
         round_bits: bits of mantissa kept in float columns; ``None`` (default) is lossless.
         compression_level: gzip level 0–9. Default 1.
+        unknown: paths of truth columns to leave out, such as ``"jet/truth_pt"``; they read as their default. Default:
+            none.
 
     Raises:
         EventFileError: if ``path`` exists and ``overwrite`` is false, if its folder can't be written, if the disk is
@@ -74,10 +80,16 @@ class EventFileWriter:
         overwrite: bool = False,
         round_bits: int | None = None,
         compression_level: int = 1,
+        unknown: Collection[str] = (),
     ) -> None:
         self.path = Path(path)
         self.processes = list(processes)
         self.round_bits = round_bits
+        self._columns = tuple(column for column in COLUMNS if column.path not in unknown)
+        needed = [column.path for column in COLUMNS if column.path in unknown and not column.truth]
+        if needed:
+            raise ValueError(f"{needed[0]} is no truth; every file has it")
+        self._constituent_columns: tuple[Column, ...] | None = None  # those of the first block that has constituents
         self.num_events = 0
         self._entries = {offsets.path: 0 for offsets in OFFSETS}
         clash = set(attributes or {}) & set(RESERVED_ATTRIBUTES)
@@ -103,19 +115,14 @@ class EventFileWriter:
 
     def _create(self, compression_level: int, attributes: Mapping[str, Any]) -> None:
         assert self._file is not None
-        options = {
+        self._options = options = {
             "maxshape": (None,),
             "shuffle": True,
             "compression": "gzip",
             "compression_opts": compression_level,
         }
-        for column in COLUMNS:
-            dataset = self._file.create_dataset(
-                column.path, (0,), column.dtype, chunks=(_chunk(column.group),), **options
-            )
-            self._datasets[column.path] = dataset
-            dataset.attrs["unit"] = column.unit
-            dataset.attrs["meaning"] = column.meaning
+        for column in self._columns:
+            self._create_column(column)
         for offsets in OFFSETS:
             self._datasets[offsets.path] = self._file.create_dataset(
                 offsets.path, (1,), "int64", chunks=(_chunk("event"),), **options
@@ -130,13 +137,23 @@ class EventFileWriter:
             plain = isinstance(value, (str, int, float, np.integer, np.floating)) and not isinstance(value, bool)
             self._file.attrs[name] = value if plain else json.dumps(value)
 
+    def _create_column(self, column: Column) -> None:
+        assert self._file is not None
+        dataset = self._file.create_dataset(
+            column.path, (0,), column.dtype, chunks=(_chunk(column.group),), **self._options
+        )
+        self._datasets[column.path] = dataset
+        dataset.attrs["unit"] = column.unit
+        dataset.attrs["meaning"] = column.meaning
+
     def write(self, block: EventBlock) -> None:
         """Append the events of ``block``; it is validated first.
 
         Raises:
             EventFileError: naming the event and column of the first value that no event can have; or if the disk is
                 full or refuses.
-            ValueError: if the writer is closed, or an event is of a process that it wasn't told.
+            ValueError: if the writer is closed, an event is of a process that it wasn't told, or the block has other
+                columns of constituents than those before it.
         """
         if self._file is None:
             raise ValueError("the writer is closed")
@@ -144,7 +161,7 @@ class EventFileWriter:
         if block.num_events and block.event["process"].max() >= len(self.processes):
             raise ValueError(f"event/process {block.event['process'].max()} is not in processes {self.processes}")
         try:
-            for column in COLUMNS:
+            for column in (*self._columns, *self._columns_of_constituents(block)):
                 values = getattr(block, column.group)[column.name].astype(column.dtype, copy=False)
                 if self.round_bits is not None and column.is_float:
                     values = round_mantissa(values, self.round_bits)
@@ -162,6 +179,19 @@ class EventFileWriter:
             self.abort()
             raise _write_error(self.path, error) from error
         self.num_events += block.num_events
+
+    def _columns_of_constituents(self, block: EventBlock) -> tuple[Column, ...]:
+        if len(block.constituents) == 0:
+            return ()
+        found = tuple(column for column in CONSTITUENT_COLUMNS if column.name in block.constituent)
+        if self._constituent_columns is None:
+            self._constituent_columns = found
+            for column in found:
+                self._create_column(column)
+        if found != self._constituent_columns:
+            before, now = ([c.name for c in columns] for columns in (self._constituent_columns, found))
+            raise ValueError(f"the block has the constituents' columns {now}, those before it had {before}")
+        return found
 
     def _append(self, path: str, values: np.ndarray) -> None:
         dataset = self._datasets[path]
@@ -218,7 +248,7 @@ class EventFileWriter:
 
 
 def _chunk(group: str) -> int:
-    return CHUNK_ENTRIES if group == "pfo" else CHUNK_ENTRIES // 8
+    return CHUNK_ENTRIES if group in ("pfo", "constituent") else CHUNK_ENTRIES // 8
 
 
 def _write_error(path: Path, error: OSError) -> EventFileError:

@@ -93,10 +93,14 @@ class JetInputs(nn.Module):
         return jets.x if self.normalisation is None else self.normalisation(jets.x)
 
     def __repr__(self) -> str:
-        return f"JetInputs({self.features if isinstance(self.features, str) else getattr(self.features, '__name__', '…')})"
+        return (
+            f"JetInputs({self.features if isinstance(self.features, str) else getattr(self.features, '__name__', '…')})"
+        )
 
 
-def jetclass_inputs(jets: JetView, batch: HeteroData, names: tuple[str, ...] = JETCLASS_INPUTS["jetclass_full"]) -> Tensor:
+def jetclass_inputs(
+    jets: JetView, batch: HeteroData, names: tuple[str, ...] = JETCLASS_INPUTS["jetclass_full"]
+) -> Tensor:
     """Inputs as weaver-core prepares them from the columns of a JetClass file.
 
     Δη points away from the centre of the detector: its sign is that of the jet's η, as in JetClass.

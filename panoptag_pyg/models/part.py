@@ -62,6 +62,7 @@ _ONLY: dict[str, tuple[Any, ...]] = {
     "version": (1, 2, 3, 3.5),
 }
 
+
 @register_tagger("part", paper="arXiv:2202.03772")
 class ParticleTransformer(WeaverTagger):
     r"""Particle Transformer (ParT): one jet's constituents attend to each other with a bias from their momenta.
@@ -214,9 +215,7 @@ class ParticleTransformerNetwork(nn.Module):
         num_particles, num_jets = x.size(0), ptr.size(0) - 1
         # Jets of equal length side by side: attention then runs on blocks that are where they are.
         order, rows, ptr = sorted_by_length(ptr, num_particles)
-        sets = torch.repeat_interleave(
-            torch.arange(num_jets, device=ptr.device), ptr.diff(), output_size=num_particles
-        )
+        sets = torch.repeat_interleave(torch.arange(num_jets, device=ptr.device), ptr.diff(), output_size=num_particles)
         momentum = momentum[rows]
         x = self.embed(x[rows].to(self.norm.weight.dtype))  # type: ignore[arg-type]
         bias = None if self.pair_embed is None else self.pair_embed(momentum, ptr)

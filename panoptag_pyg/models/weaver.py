@@ -53,7 +53,9 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
             warnings.simplefilter("ignore")  # torch remarks on the pickle protocol of older files
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file; pretrained should be a state dict that weaver-core saved") from None
+        raise CheckpointError(
+            f"{path}: no such file; pretrained should be a state dict that weaver-core saved"
+        ) from None
     except UnpicklingError as error:
         raise CheckpointError(
             f"{path}: refused, because it holds more than tensors; save the network's state_dict() alone"

@@ -4,9 +4,14 @@ from panoptag_pyg.nn.attention import ISAB, MAB, BipartiteAttention
 from panoptag_pyg.nn.dynamic_edge_conv import DynamicEdgeConv
 from panoptag_pyg.nn.edge_conv import EdgeConv
 from panoptag_pyg.nn.fused_edge_conv import FusedEdgeConv
+from panoptag_pyg.nn.gap_layer import GAPLayer
 from panoptag_pyg.nn.geometric import GeometricAttention
+from panoptag_pyg.nn.global_exchange import GlobalExchange
+from panoptag_pyg.nn.gravnet_conv import GravNetConv
+from panoptag_pyg.nn.mixer_layer import MixerLayer
 from panoptag_pyg.nn.mlp import MLP
 from panoptag_pyg.nn.normalisation import FeatureNormalisation
+from panoptag_pyg.nn.transformer_block import TransformerBlock
 
 __all__ = [
     "ISAB",
@@ -17,5 +22,10 @@ __all__ = [
     "EdgeConv",
     "FeatureNormalisation",
     "FusedEdgeConv",
+    "GAPLayer",
     "GeometricAttention",
+    "GlobalExchange",
+    "GravNetConv",
+    "MixerLayer",
+    "TransformerBlock",
 ]

@@ -49,7 +49,11 @@ class PairBias(nn.Module):
         self.activation, self.last_activation, self.self_pairs = activation, last_activation, self_pairs
         layers: list[nn.Module] = [RowBatchNorm(dims[0])]
         for width, out in zip(dims[:-1], dims[1:], strict=True):
-            layers += [nn.Linear(width, out, bias=bias), RowBatchNorm(out), nn.GELU() if activation == "gelu" else nn.ReLU()]
+            layers += [
+                nn.Linear(width, out, bias=bias),
+                RowBatchNorm(out),
+                nn.GELU() if activation == "gelu" else nn.ReLU(),
+            ]
         if not last_activation:
             layers.pop()
         self.embed = nn.Sequential(*layers)  # named and numbered as in weaver-core

@@ -11,7 +11,13 @@ from panoptag_pyg.ops.attention import Attention, attention_weights, ragged_atte
 from panoptag_pyg.ops.edge_convolution import edge_conv
 from panoptag_pyg.ops.graphs import knn, knn_graph, radius, radius_graph
 from panoptag_pyg.ops.metrics import available_metrics, register_metric
-from panoptag_pyg.ops.neighbours import cross_neighbour_table, neighbour_mask, neighbour_table
+from panoptag_pyg.ops.neighbour_attention import neighbour_attention
+from panoptag_pyg.ops.neighbours import (
+    cross_neighbour_table,
+    neighbour_count,
+    neighbour_mask,
+    neighbour_table,
+)
 from panoptag_pyg.ops.norm_linear import norm_linear
 from panoptag_pyg.ops.pair_attention import pair_attention
 from panoptag_pyg.ops.pair_embedding import pair_embedding
@@ -20,6 +26,7 @@ from panoptag_pyg.ops.pairs import mirror_pairs, pair_index
 from panoptag_pyg.ops.ragged import batch_from_ptr, complete_edges, ptr_from_batch
 from panoptag_pyg.ops.registry import available, operations, register_backend, use_backend
 from panoptag_pyg.ops.segment import segment_reduce, segment_softmax, segment_sum
+from panoptag_pyg.ops.weighted_neighbours import weighted_neighbours
 
 del _numba, _optional, _triton
 
@@ -35,6 +42,8 @@ __all__ = [
     "knn",
     "knn_graph",
     "mirror_pairs",
+    "neighbour_attention",
+    "neighbour_count",
     "neighbour_mask",
     "neighbour_table",
     "norm_linear",
@@ -53,4 +62,5 @@ __all__ = [
     "segment_softmax",
     "segment_sum",
     "use_backend",
+    "weighted_neighbours",
 ]

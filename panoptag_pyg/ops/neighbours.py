@@ -19,7 +19,6 @@ from torch import Tensor
 
 from panoptag_pyg.ops import neighbours_cluster, neighbours_reference, neighbours_torch
 from panoptag_pyg.ops.metrics import Distance, find_metric
-from panoptag_pyg.ops.ragged import batch_from_ptr
 from panoptag_pyg.ops.registry import Backend, choose, get, register_backend
 
 
@@ -113,9 +112,23 @@ def neighbour_mask(ptr: Tensor, k: int, num_points: int, loop: bool = False) -> 
     Shapes:
         ptr [B+1] → [P, k], bool.
     """
-    event = batch_from_ptr(ptr, num_points)
-    degree = ptr.diff()[event] - (0 if loop else 1)
-    return torch.arange(k, device=ptr.device) < degree[:, None]
+    return torch.arange(k, device=ptr.device) < neighbour_count(ptr, k, num_points, loop)[:, None]
+
+
+def neighbour_count(ptr: Tensor, k: int, num_points: int, loop: bool = False) -> Tensor:
+    """How many slots of :func:`neighbour_table` hold a neighbour of their own: the first ones of each row.
+
+    Args:
+        ptr: first row of each event, and P at the end.
+        k: slots of the table.
+        num_points: P.
+        loop: whether the table has each point as its own neighbour. Default ``False``.
+
+    Shapes:
+        ptr [B+1] → [P], int64.
+    """
+    degree = (ptr.diff() - (0 if loop else 1)).clamp(min=0, max=k)
+    return torch.repeat_interleave(degree, ptr.diff(), output_size=num_points)
 
 
 def check_points(x: Tensor, metric: str | Distance, name: str = "x") -> None:

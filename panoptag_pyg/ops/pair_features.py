@@ -73,9 +73,7 @@ def particle_quantities(momentum: Tensor) -> Tensor:
 def of_pairs(particles: Tensor, query: Tensor, key: Tensor, num_features: int) -> Tensor:
     """Features of pairs, as rows: [num_features, T], from :func:`particle_quantities`."""
     momentum_i, momentum_j = particles[:4].index_select(1, query), particles[:4].index_select(1, key)
-    (pt_i, y_i, phi_i), (pt_j, y_j, phi_j) = (
-        particles[4:].index_select(1, index).unbind(0) for index in (query, key)
-    )
+    (pt_i, y_i, phi_i), (pt_j, y_j, phi_j) = (particles[4:].index_select(1, index).unbind(0) for index in (query, key))
     delta_phi = (phi_i - phi_j + math.pi) % (2 * math.pi) - math.pi
     delta = ((y_i - y_j) ** 2 + delta_phi**2).sqrt()
     ln_delta = delta.clamp(min=FLOOR).log()

@@ -19,16 +19,11 @@ def pair_index(ptr: Tensor, lower: bool = False, self_pairs: bool = True) -> Ten
     Args:
         ptr: first point of each set, and P at the end.
         lower: only pairs whose key isn't behind the query. Default ``False``.
-        self_pairs: with those of a point and itself. Default ``True``; ``False`` needs ``lower``.
+        self_pairs: with those of a point and itself. Default ``True``.
 
     Shapes:
-        ptr [B+1] → [2, N], N = Σ n², or Σ n (n ± 1) / 2 of the lower half; int64.
-
-    Raises:
-        ValueError: for all pairs without those of a point and itself.
+        ptr [B+1] → [2, N], N = Σ n² or Σ n (n − 1), of the lower half Σ n (n ± 1) / 2; int64.
     """
-    if not (lower or self_pairs):
-        raise ValueError("pairs without a point's pair with itself come as lower half only: set lower=True")
     return _pair_index(ptr, lower, self_pairs)
 
 
@@ -74,7 +69,10 @@ def mirror_index(ptr: Tensor, self_pairs: bool = True) -> Tensor:
 
 @torch.library.custom_op("panoptag_pyg::pair_index", mutates_args=())
 def _pair_index(ptr: Tensor, lower: bool, self_pairs: bool) -> Tensor:
-    return lower_half(ptr.long(), self_pairs) if lower else complete_edges(ptr.long(), ptr.long())
+    if lower:
+        return lower_half(ptr.long(), self_pairs)
+    edges = complete_edges(ptr.long(), ptr.long())
+    return edges if self_pairs else edges[:, edges[0] != edges[1]]
 
 
 @_pair_index.register_fake

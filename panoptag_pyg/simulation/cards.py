@@ -78,8 +78,48 @@ def read_card(name: str | Path, folder: str, kind: str) -> tuple[dict[str, Any],
         if text not in known:
             raise ConfigError(f"unknown {kind} '{text}'{suggest(text, known)}; a card of yours is given by its path")
         path = known[text]
+    return _read_toml(path), str(path)
+
+
+def read_layered_card(name: str | Path, folder: str, kind: str) -> tuple[dict[str, Any], str]:
+    """:func:`read_card` for cards that may build on another one, which their key ``base`` names.
+
+    The card's values win over its base's: tables are merged key by key, anything else is replaced. A base is a shipped
+    card's name, or a path beside the card that names it; it may have a base itself.
+
+    Raises:
+        ConfigError: as from :func:`read_card`, or cards that build on each other in a circle.
+    """
+    values, source = read_card(name, folder, kind)
+    seen = [Path(source).resolve()]
+    while "base" in values:
+        base = values.pop("base")
+        if not isinstance(base, str):
+            raise ConfigError(f"{source}: base: expected a card's name or path, not {base!r}")
+        if base.endswith(".toml") or "/" in base:
+            base = str(seen[-1].parent / base)
+        try:
+            below, path = read_card(base, folder, kind)
+        except ConfigError as error:
+            raise ConfigError(f"{source}: base: {error}") from None
+        if Path(path).resolve() in seen:
+            raise ConfigError(f"{source}: base: {path} builds on itself; name another card")
+        seen.append(Path(path).resolve())
+        values = _merged(below, values)
+    return values, source
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    both = {
+        key: _merged(below[key], value) if isinstance(value, dict) and isinstance(below.get(key), dict) else value
+        for key, value in above.items()
+    }
+    return {**below, **both}
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8")), str(path)
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not a TOML file: {error}") from None
     except OSError as error:

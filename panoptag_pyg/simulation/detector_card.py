@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from panoptag_pyg.errors import ConfigError, suggest
-from panoptag_pyg.simulation.cards import Card, read_card
+from panoptag_pyg.simulation.cards import Card, read_layered_card
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -287,12 +287,14 @@ class DetectorCard(Card):
 
     @classmethod
     def load(cls, name: str | Path = "atlas") -> DetectorCard:
-        """Read the card of a detector that ships (``"atlas"``) or of your own (a path to a TOML file).
+        """Read a shipped card (``"atlas"``, ``"atlas_fatjets"``) or one of your own (a path to a TOML file).
+
+        A card with the key ``base`` holds only what differs from the card named there.
 
         Raises:
             ConfigError: there is no such card, or it isn't legal.
         """
-        values, source = read_card(name, "detectors", "detector")
+        values, source = read_layered_card(name, "detectors", "detector")
         return cls.parse(values, source)
 
     def setup(self, name: str) -> Setup:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -59,6 +60,12 @@ def _jet_definition(algorithm: str, radius: float) -> object:
     with _silent_stdout():
         fastjet.ClusterSequence([fastjet.PseudoJet(1.0, 0.0, 0.0, 1.0)], definition)
     return definition
+
+
+def four_momentum(pfo: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """px, py, pz and energy of particles, GeV, float64, from a file's columns ``pt``, ``eta``, ``phi``, ``energy``."""
+    pt, eta, phi, energy = (pfo[name].astype(np.float64) for name in ("pt", "eta", "phi", "energy"))
+    return pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta), energy
 
 
 def cluster(
@@ -134,3 +141,39 @@ def cluster(
         constituent_offsets=constituent_offsets,
         constituents=members[take].astype(np.int32),
     )
+
+
+def cluster_exclusive(
+    px: np.ndarray, py: np.ndarray, pz: np.ndarray, energy: np.ndarray, offsets: np.ndarray, num_jets: int
+) -> np.ndarray:
+    """Cluster each event's particles with Cambridge/Aachen until at most ``num_jets`` jets are left.
+
+    Args:
+        px, py, pz, energy: the particles, GeV [N].
+        offsets: first particle of each event [B + 1].
+        num_jets: most jets of an event; one of fewer particles has each in a jet of its own.
+
+    Returns:
+        Number of each particle's jet within its event, in FastJet's order [N].
+
+    Raises:
+        MissingExtraError: fastjet isn't installed.
+    """
+    # All of an event ends in one jet if R is beyond any distance; the steps to be undone are then the last ones.
+    definition = _jet_definition("cambridge", 1000.0)
+    import fastjet
+
+    labels = np.empty(len(px), dtype=np.int64)
+    for start, stop in pairwise(np.asarray(offsets).tolist()):
+        if stop - start <= num_jets:
+            labels[start:stop] = np.arange(stop - start)
+            continue
+        particles = []
+        for row in range(start, stop):
+            particles.append(fastjet.PseudoJet(*(float(values[row]) for values in (px, py, pz, energy))))
+            particles[-1].set_user_index(row)
+        sequence = fastjet.ClusterSequence(particles, definition)
+        for number, jet in enumerate(sequence.exclusive_jets(num_jets)):
+            for constituent in jet.constituents():
+                labels[constituent.user_index()] = number
+    return labels

@@ -14,11 +14,12 @@ from panoptag_pyg.events import EventBlock
 from panoptag_pyg.events.schema import columns
 from panoptag_pyg.simulation.detector import Detector, PFOs
 from panoptag_pyg.simulation.detector_card import DetectorCard
-from panoptag_pyg.simulation.jets import ClusteredJets, cluster
+from panoptag_pyg.simulation.jets import ClusteredJets, cluster, four_momentum
 from panoptag_pyg.simulation.labels import label_jets
 from panoptag_pyg.simulation.particles import GeneratedEvents, stable_particles
 from panoptag_pyg.simulation.partons import parton_flavour
 from panoptag_pyg.simulation.pythia import Pythia
+from panoptag_pyg.simulation.subjets import SubjetOptions, add_subjets
 from panoptag_pyg.simulation.truth import hard_scatter_share, heavy_ancestry, match_truth_jets, weakly_decaying
 
 #: Events that share one seed; part of what a seed means, so that the same seed gives the same events everywhere.
@@ -38,6 +39,7 @@ class SimulationConfig:
         label: ``"hadron"`` or ``"delphes"``.
         all_eta: keep jets at any η that the detector sees.
         seed: whole number ≥ 0.
+        subjets: how subjets are found; ``None`` for none.
     """
 
     settings: tuple[str, ...]
@@ -46,6 +48,7 @@ class SimulationConfig:
     label: str
     all_eta: bool
     seed: int
+    subjets: SubjetOptions | None = None
 
 
 class BlockSimulator:
@@ -102,17 +105,17 @@ class BlockSimulator:
                     jets, pfos.columns["pt"], pfos.columns["hard_scatter_fraction"], pfos.offsets
                 ),
             }
-        return _event_block(events, pfos, jets, truth, number * EVENTS_PER_BLOCK)
+        block = _event_block(events, pfos, jets, truth, number * EVENTS_PER_BLOCK)
+        if self.config.subjets is None:
+            return block
+        with self._stage("subjets"):
+            return add_subjets(block, self.config.subjets)
 
 
 def cluster_pfos(pfos: PFOs, card: DetectorCard, max_abs_eta: float) -> ClusteredJets:
     """Jets of the PFOs as they stand in the file, so that the file's own PFOs give them again."""
-    pt, eta, phi, energy = (pfos.columns[name].astype(np.float64) for name in ("pt", "eta", "phi", "energy"))
     return cluster(
-        pt * np.cos(phi),
-        pt * np.sin(phi),
-        pt * np.sinh(eta),
-        energy,
+        *four_momentum(pfos.columns),
         pfos.offsets,
         algorithm=card.jets.algorithm,
         radius=card.jets.radius,

@@ -15,9 +15,10 @@ from panoptag_pyg.simulation.cards import ProcessCard
 from panoptag_pyg.simulation.detector_card import DetectorCard
 from panoptag_pyg.simulation.labels import RULES
 from panoptag_pyg.simulation.pipeline import EVENTS_PER_BLOCK, SimulationConfig
+from panoptag_pyg.simulation.subjets import SubjetOptions
 from panoptag_pyg.simulation.workers import simulate_blocks
 
-_SOFTWARE = ("panoptag-pyg", "pythia8mc", "fastjet", "numpy", "h5py")
+_SOFTWARE = ("panoptag-pyg", "pythia8mc", "fastjet", "scikit-learn", "numpy", "h5py")
 
 
 def simulate(
@@ -34,6 +35,7 @@ def simulate(
     all_eta: bool = False,
     overwrite: bool = False,
     round_bits: int | None = None,
+    subjets: SubjetOptions | None = None,
     command: str | None = None,
 ) -> Path:
     """Simulate events of one process and write them to a file.
@@ -43,13 +45,15 @@ def simulate(
     workers; cards, seed, settings and software versions stand in the file's attributes.
 
     Args:
-        process: a shipped process (``"ttbar"``, ``"single_top"``, ``"ttH"``, ``"ZH"``), the path of a card, or a card.
+        process: a shipped process (``"ttbar"``, ``"single_top"``, ``"ttH"``, ``"ZH"``, ``"ttH_bb"``, ``"ZH_bb"``,
+            ``"QCD"``, ``"QCD_pt200"``), the path of a card, or a card.
         num_events: how many events.
         output: the file to make.
         seed: whole number ≥ 0. Default 0.
         workers: processes to use. Default 1, which is this one. With more, a script needs
             ``if __name__ == "__main__":`` around its call.
-        detector: a shipped detector, the path of a card, or a card. Default ``"atlas"``.
+        detector: a shipped detector (``"atlas"``, ``"atlas_fatjets"``), the path of a card, or a card. Default
+            ``"atlas"``.
         setup: ``"realistic"`` (default) or ``"paper"``: long-lived decays, impact parameters and flavour rule that
             belong together, as the detector card says.
         settings: further PYTHIA settings, ``"Key = value"``.
@@ -57,6 +61,7 @@ def simulate(
         all_eta: keep jets at any η. Default ``False``.
         overwrite: replace an existing file. Default ``False``.
         round_bits: bits of mantissa kept in float columns. Default ``None``, all.
+        subjets: also find the jets' subjets, in this way. Default ``None``: don't.
         command: command line to record. Default none.
 
     Returns:
@@ -93,6 +98,7 @@ def simulate(
         label=label,
         all_eta=all_eta,
         seed=seed,
+        subjets=subjets,
     )
     attributes = {
         "process_card": process_card.model_dump(mode="json"),
@@ -106,6 +112,8 @@ def simulate(
         "events_per_seed_block": EVENTS_PER_BLOCK,
         "software": software_versions(),
     }
+    if subjets is not None:
+        attributes["subjets"] = subjets.model_dump(mode="json")
     if command is not None:
         attributes["command"] = command
     output = Path(os.fspath(output))

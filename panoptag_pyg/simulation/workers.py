@@ -5,14 +5,17 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from panoptag_pyg.errors import PanopTagError
 from panoptag_pyg.events import EventBlock
 from panoptag_pyg.simulation.pipeline import EVENTS_PER_BLOCK, BlockSimulator, SimulationConfig
+
+Result = TypeVar("Result")
 
 _simulator: BlockSimulator | None = None
 
@@ -40,23 +43,41 @@ def simulate_blocks(config: SimulationConfig, num_events: int, workers: int = 1)
         for number, size in enumerate(sizes):
             yield simulator.block(number, size)
         return
-    workers = min(workers, len(sizes))
+    tasks = ((config, number, size) for number, size in enumerate(sizes))
+    yield from in_order(_simulate_block, tasks, min(workers, len(sizes)))
+
+
+def in_order(function: Callable[..., Result], tasks: Iterable[tuple[Any, ...]], workers: int) -> Iterator[Result]:
+    """``function(*task)`` for each task, in order; in other processes if there are to be several.
+
+    Args:
+        function: of a module, so that other processes can import it.
+        tasks: its arguments; taken from the iterator when a process is about to be free.
+        workers: processes; with 1 everything happens in this one.
+
+    Raises:
+        PanopTagError: a worker dies.
+    """
+    if workers <= 1:
+        for task in tasks:
+            yield function(*task)
+        return
     # Fresh processes: a fork would copy locks of threads that torch or BLAS may have running here.
     executor = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_ignore_interrupts)
-    waiting: deque[Future[EventBlock]] = deque()
+    waiting: deque[Future[Result]] = deque()
     try:
-        for number, size in enumerate(sizes):
+        for task in tasks:
             # Two blocks for each worker keep all busy and memory bounded.
             if len(waiting) >= 2 * workers:
                 yield waiting.popleft().result()
             with _interrupts_blocked():
-                waiting.append(executor.submit(_simulate_block, config, number, size))
+                waiting.append(executor.submit(function, *task))
         while waiting:
             yield waiting.popleft().result()
     except BrokenProcessPool:
         raise PanopTagError(
-            "a simulation worker ended unexpectedly, perhaps for lack of memory; use fewer --workers, and in a script "
-            "of your own call simulate() under `if __name__ == '__main__':`"
+            "a worker ended unexpectedly, perhaps for lack of memory; use fewer --workers, and in a script of your own "
+            "call this under `if __name__ == '__main__':`"
         ) from None
     finally:
         executor.shutdown(wait=True, cancel_futures=True)

@@ -35,6 +35,7 @@ def random_momentum(rng, count, dtype=torch.float64):
 def test_pair_index(lengths):
     ptr = ptr_of(lengths)
     assert torch.equal(ops.pair_index(ptr), loop_pairs(lengths, lambda i, j: True))
+    assert torch.equal(ops.pair_index(ptr, self_pairs=False), loop_pairs(lengths, lambda i, j: i != j))
     assert torch.equal(ops.pair_index(ptr, lower=True), loop_pairs(lengths, lambda i, j: j <= i))
     assert torch.equal(ops.pair_index(ptr, lower=True, self_pairs=False), loop_pairs(lengths, lambda i, j: j < i))
 
@@ -92,9 +93,7 @@ def test_other_numbers_of_features_are_refused(rng, num_features):
 def test_pair_embedding_is_an_mlp_on_the_features(rng, monkeypatch, activation, self_pairs, last_activation):
     monkeypatch.setattr(sys.modules["panoptag_pyg.ops.pair_embedding"], "CHUNK", 7)
     momentum, ptr = random_momentum(rng, 11), ptr_of(LENGTHS)
-    leaves = [
-        torch.from_numpy(rng.normal(size=shape)).requires_grad_() for shape in ((6, 4), (6,), (3, 6), (3,))
-    ]
+    leaves = [torch.from_numpy(rng.normal(size=shape)).requires_grad_() for shape in ((6, 4), (6,), (3, 6), (3,))]
     linears = [(leaves[0], leaves[1]), (leaves[2], leaves[3])]
     actual = ops.pair_embedding(momentum, ptr, linears, activation, last_activation, self_pairs)
     act = getattr(F, activation)

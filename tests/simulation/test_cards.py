@@ -12,7 +12,9 @@ ATLAS = (DATA_FOLDER / "detectors" / "atlas.toml").read_text(encoding="utf-8")
 
 
 def test_shipped_processes():
-    assert set(shipped("processes")) == {"ttbar", "single_top", "ttH", "ZH"}
+    assert set(shipped("processes")) == {
+        "ttbar", "single_top", "ttH", "ZH", "ttH_bb", "ZH_bb", "QCD", "QCD_pt200",
+    }  # fmt: skip
     for name in shipped("processes"):
         card = ProcessCard.load(name)
         assert card.name == name
@@ -74,6 +76,48 @@ def test_bad_detector_cards(old, new, message, tmp_path):
     assert old in ATLAS
     path = tmp_path / "bad.toml"
     path.write_text(ATLAS.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(ConfigError, match=message) as error:
+        DetectorCard.load(path)
+    assert str(error.value).startswith(str(path))
+
+
+def test_a_card_holds_what_differs_from_its_base(tmp_path):
+    atlas, fat = DetectorCard.load("atlas"), DetectorCard.load("atlas_fatjets")
+    assert fat.name == "atlas_fatjets"
+    assert fat.jets.model_dump() == {"algorithm": "antikt", "radius": 1.0, "min_pt": 200.0, "max_abs_eta": 2.0}
+    assert fat.labels.hadron_min_pt == atlas.labels.hadron_min_pt
+    different = {name for name in type(atlas).model_fields if getattr(atlas, name) != getattr(fat, name)}
+    assert different == {"name", "description", "jets", "labels", "truth"}
+    # The distances keep their share of the radius.
+    assert fat.truth.max_delta_r / fat.jets.radius == pytest.approx(atlas.truth.max_delta_r / atlas.jets.radius)
+    assert fat.labels.hadron_max_delta_r / fat.jets.radius == pytest.approx(
+        atlas.labels.hadron_max_delta_r / atlas.jets.radius
+    )
+    # A chain, with a base beside the card; lists are replaced as a whole.
+    (tmp_path / "one.toml").write_text('base = "atlas_fatjets"\nname = "one"\n[propagation]\nfield = 3.8\n')
+    cells = "cells = [{eta_edges = [0, 5], phi_degrees = 10}]"
+    (tmp_path / "two.toml").write_text(
+        f'base = "one.toml"\nname = "two"\n[jets]\nradius = 0.8\n[ecal]\n{cells}\n', encoding="utf-8"
+    )
+    two = DetectorCard.load(tmp_path / "two.toml")
+    assert (two.name, two.propagation.field, two.propagation.radius) == ("two", 3.8, 1150.0)
+    assert (two.jets.radius, two.jets.min_pt, two.hcal) == (0.8, 200.0, atlas.hcal)
+    assert [cells.num_phi for cells in two.ecal.cells] == [36]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('base = "atlos"', r"base: unknown detector 'atlos'; did you mean 'atlas'"),
+        ('base = "none.toml"', r"base: .*none\.toml: there is no such detector card"),
+        ("base = 4", r"base: expected a card's name or path, not 4"),
+        ('base = "card.toml"', r"card\.toml builds on itself"),
+        ('base = "atlas"\n[jets]\nradios = 1.0', r"jets: unknown key 'radios'; did you mean 'radius'"),
+    ],
+)
+def test_bad_bases(text, message, tmp_path):
+    path = tmp_path / "card.toml"
+    path.write_text(text)
     with pytest.raises(ConfigError, match=message) as error:
         DetectorCard.load(path)
     assert str(error.value).startswith(str(path))
