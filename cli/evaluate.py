@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from .tagging import Data, Device, MoreData, Overwrite, Run, Threads
+from .tagging import Data, Device, MoreData, Overwrite, Run, Threads, open_events, training_data
 
 
 def evaluate(
@@ -39,14 +39,18 @@ def evaluate(
     from panoptag_pyg.output import check_output
     from panoptag_pyg.training import load_tagger
 
-    from .tagging import choose_device, open_events, training_data
+    from .tagging import choose_device
 
     if output is None:
         output = (run if run.is_dir() else run.parent) / "evaluation"
-    for name in output_names(figures):
-        check_output(output / name, overwrite)
     place = choose_device(device, threads)
     model, recipe = load_tagger(run)
+    if recipe.task.name != "flavour":
+        return _evaluate_task(
+            run, model, recipe, [*data, *(more_data or [])], output, overwrite, batch_size, place, replicas, seed
+        )
+    for name in output_names(figures):
+        check_output(output / name, overwrite)
     dataset = open_events([*data, *(more_data or [])], recipe, model)
     if not dataset.class_counts().any():
         raise PredictionsError(
@@ -57,10 +61,8 @@ def evaluate(
     counting, quantity = track_counting_scores(dataset)
     trained = training_data(run)
     notes = [f"Track counting: the n-th largest {quantity} of a jet's tracks with pT > 1 GeV and |d0| < 2 mm."]
-    files = {Path(file).resolve() for file in trained.get("files", [])}
-    shared = [str(file.path) for file in dataset.files if Path(file.path).resolve() in files]
-    if shared:
-        notes.append(f"The model was trained on events of {', '.join(shared)}: the numbers flatter it.")
+    notes += _flattery(dataset, trained)
+    told = getattr(model, "report", None)
     report = evaluate_scores(
         predictions,
         {f"track counting n={n}": counting[:, n - 1] for n in (1, 2, 3)},
@@ -69,6 +71,7 @@ def evaluate(
         replicas=replicas,
         seed=seed,
         notes=notes,
+        model_report=told() if callable(told) else None,
     )
     written = report.save(output, overwrite, figures)
     console = Console()
@@ -76,3 +79,50 @@ def evaluate(
     for line in (*sample_lines(report), *report.notes, *missing_notes(report)):
         console.print(line, style="dim", highlight=False)
     console.print("Written: " + ", ".join(str(path) for path in written), highlight=False, soft_wrap=True)
+
+
+def _evaluate_task(
+    run: Path,
+    model: Any,
+    recipe: Any,
+    data: list[str],
+    output: Path,
+    overwrite: bool,
+    batch_size: int,
+    device: str,
+    replicas: int,
+    seed: int,
+) -> None:
+    """Any task but flavour tagging, or several."""
+    from rich.console import Console
+
+    from panoptag_pyg.evaluation import evaluate_answers, predict_answers
+    from panoptag_pyg.evaluation.task_report import OUTPUT_NAMES
+    from panoptag_pyg.output import check_output
+    from panoptag_pyg.tasks.base import check_truth
+    from panoptag_pyg.training import load_task
+
+    for name in OUTPUT_NAMES:
+        check_output(output / name, overwrite)
+    task = load_task(run)
+    dataset = open_events(data, recipe, model, task)
+    for part in task.parts().values():
+        check_truth(part, dataset)
+    answers = predict_answers(model, task, dataset, batch_size, device=device, recipe=recipe.to_json())
+    trained = training_data(run)
+    notes = _flattery(dataset, trained)
+    report = evaluate_answers(answers, trained.get("processes"), replicas, seed, notes)
+    written = report.save(output, overwrite)
+    console = Console()
+    for table in report.tables():
+        console.print(table)
+    for line in report.notes:
+        console.print(line, style="dim", highlight=False)
+    console.print("Written: " + ", ".join(str(path) for path in written), highlight=False, soft_wrap=True)
+
+
+def _flattery(dataset: Any, trained: dict[str, list[str]]) -> list[str]:
+    """A note, if the model was trained on events of these files."""
+    files = {Path(file).resolve() for file in trained.get("files", [])}
+    shared = [str(file.path) for file in dataset.files if Path(file.path).resolve() in files]
+    return [f"The model was trained on events of {', '.join(shared)}: the numbers flatter it."] if shared else []

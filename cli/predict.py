@@ -20,16 +20,24 @@ def predict(
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Write the scores of every jet; the events need no truth."""
-    from panoptag_pyg.evaluation import predict_jets
+    """Write the scores of every jet, or what else the task asks about; the events need no truth."""
+    from panoptag_pyg.evaluation import predict_answers, predict_jets
     from panoptag_pyg.output import check_output
-    from panoptag_pyg.training import load_tagger
+    from panoptag_pyg.training import load_tagger, load_task
 
     from .tagging import choose_device, open_events
 
     check_output(output, overwrite)
     place = choose_device(device, threads)
     model, recipe = load_tagger(run)
+    if recipe.task.name != "flavour":
+        task = load_task(run)
+        dataset = open_events([*data, *(more_data or [])], recipe, model, task)
+        answers = predict_answers(model, task, dataset, batch_size, device=place, recipe=recipe.to_json())
+        answers.save(output, overwrite)
+        rows = ", ".join(f"{len(table):,} {level}s" for level, table in answers.tables.items())
+        typer.echo(f"{output}: {', '.join(answers.tasks)} of {rows} in {answers.num_events:,} events")
+        return
     dataset = open_events([*data, *(more_data or [])], recipe, model)
     predictions = predict_jets(model, dataset, batch_size, device=place, recipe=recipe.to_json())
     predictions.save(output, overwrite)

@@ -57,17 +57,27 @@ def choose_device(name: str, threads: int | None) -> str:
     return name
 
 
-def open_events(paths: list[str], recipe: Any, model: Any) -> EventDataset:
+def open_events(paths: list[str], recipe: Any, model: Any, task: Any = None) -> EventDataset:
     """The events as the model was trained to see them: its recipe's cuts and features, and the fields it needs.
+
+    Args:
+        paths: files, folders or globs.
+        recipe: the model's.
+        model: the tagger.
+        task: its task, if its truth is asked for too. Default: none.
 
     Raises:
         EventFileError: naming the file that is missing or damaged, or if there is no event at all.
     """
     from panoptag_pyg.errors import EventFileError
+    from panoptag_pyg.evaluation.answers import fields_of_rows
     from panoptag_pyg.training.checkpoint import needed_fields
     from panoptag_pyg.training.data import open_dataset
 
-    dataset = open_dataset(paths, recipe.data, needed_fields(model))
+    fields, processes = needed_fields(model), ()
+    if task is not None:
+        fields, processes = needed_fields(model, task) | fields_of_rows(task), task.processes
+    dataset = open_dataset(paths, recipe.data, fields, processes)
     if len(dataset) == 0:
         raise EventFileError(f"{', '.join(paths)}: no events in it; simulate some with panoptag simulate")
     return dataset

@@ -5,6 +5,9 @@ from panoptag_pyg.backbones.edgeconv import EdgeConvBackbone
 from panoptag_pyg.backbones.gat import GATBackbone
 from panoptag_pyg.backbones.gravnet import GravNetBackbone
 from panoptag_pyg.backbones.isab import ISABBackbone
+from panoptag_pyg.backbones.mixer import MixerBackbone
+from panoptag_pyg.backbones.panoptag import PanopTagBackbone
+from panoptag_pyg.backbones.pyg import PyGBackbone
 from panoptag_pyg.backbones.lgatr import LGATrBackbone
 from panoptag_pyg.backbones.lorentznet import LorentzNetBackbone
 from panoptag_pyg.backbones.message_passing import MessagePassingBackbone
@@ -20,6 +23,7 @@ from panoptag_pyg.backbones.registry import (
     config_class,
     is_backbone,
     register_backbone,
+    register_backbone_family,
 )
 from panoptag_pyg.backbones.transformer import TransformerBackbone
 
@@ -36,6 +40,7 @@ __all__ = [
     "MessagePassingBackbone",
     "MixerBackbone",
     "PanopTagBackbone",
+    "PyGBackbone",
     "TransformerBackbone",
     "PelicanBackbone",
     "backbone_info",
@@ -44,4 +49,5 @@ __all__ = [
     "config_class",
     "is_backbone",
     "register_backbone",
+    "register_backbone_family",
 ]

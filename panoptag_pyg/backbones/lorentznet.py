@@ -42,8 +42,8 @@ class LorentzNetBackbone(nn.Module):
 
     See :class:`~panoptag_pyg.nn.lorentz_block.LorentzBlock`. The output h is the same in every frame if the graph is:
     ``"full"`` is, at a cost of n² edges; so is ``"rest_frame_knn"``, each particle's k nearest in the angle in the
-    event's rest frame. ``"knn"`` in (η, φ) is kept by rotations about the beam line and, for massless particles, by boosts along it: η of
-    a massive particle moves by another amount than its neighbour's.
+    event's rest frame. ``"knn"`` in (η, φ) is kept by rotations about the beam line and, for massless particles, by
+    boosts along it: η of a massive particle moves by another amount than its neighbour's.
 
     Args:
         in_dim: number of PFO features.

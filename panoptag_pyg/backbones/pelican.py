@@ -49,8 +49,8 @@ class PelicanBackbone(nn.Module):
 
     .. math::
         h_i = \mathrm{Eq}_{2 \to 1}\big(\mathrm{trunk}(p, s)\big)_i \quad (i \text{ leading}), \qquad
-        h_i = \mathrm{MLP}(s_i) + \tfrac{1}{k} \sum_{j \in \mathrm{kNN}(i)} \mathrm{MLP}\big(h_j, \psi(p_i \cdot p_j)\big)
-        \quad (\text{others})
+        h_i = \mathrm{MLP}(s_i)
+        + \tfrac{1}{k} \sum_{j \in \mathrm{kNN}(i)} \mathrm{MLP}\big(h_j, \psi(p_i \cdot p_j)\big) \quad (\text{others})
 
     All pairs of 300 PFOs are 90,000, some 450 MB while training; so only the ``max_particles`` leading ones of an
     event get PELICAN's pairs, 64² = 4,096 of them and some 20 MB. Each other PFO reads its k nearest leading ones, in

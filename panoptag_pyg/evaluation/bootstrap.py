@@ -75,6 +75,14 @@ class EventBootstrap:
                 replica[:] = generator.poisson(1.0, self.num_events)
         return self._counts
 
+    def fewer(self, replicas: int) -> EventBootstrap:
+        """The first of these replicas, at most ``replicas``: for figures that take long to redraw."""
+        first = object.__new__(type(self))
+        first.__dict__.update(self.__dict__)
+        first._counts = self.counts[:replicas]
+        first.replicas = len(first._counts)
+        return first
+
     def events(self, jets: np.ndarray) -> np.ndarray:
         """Number of the event of each of ``jets``, counted from 0 [len(jets)]."""
         return self._event_of_jet[jets]

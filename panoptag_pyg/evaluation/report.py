@@ -95,6 +95,7 @@ class Report:
         notes: what a reader of the numbers should know.
         replicas: number of bootstrap replicas.
         seed: seed of the bootstrap.
+        model_report: numbers that the model tells of itself, by what they are called.
     """
 
     results: tuple[Result, ...]
@@ -103,6 +104,7 @@ class Report:
     notes: tuple[str, ...]
     replicas: int
     seed: int
+    model_report: dict[str, float] = field(default_factory=dict)
 
     @property
     def taggers(self) -> tuple[str, ...]:
@@ -137,6 +139,7 @@ class Report:
             "limit_confidence": LIMIT,
             "bootstrap": {"unit": "event", "replicas": self.replicas, "seed": self.seed},
             "notes": list(self.notes),
+            "model_report": self.model_report,
             "recipe": json.loads(recipe) if recipe else None,
             "results": [result.to_dict() for result in self.results],
         }
@@ -197,6 +200,7 @@ def evaluate(
     replicas: int = 200,
     seed: int = 0,
     notes: Sequence[str] = (),
+    model_report: Mapping[str, float] | None = None,
 ) -> Report:
     """All figures of merit of a tagger's scores, with the uncertainties of a bootstrap over events.
 
@@ -208,6 +212,7 @@ def evaluate(
         replicas: bootstrap replicas. Default 200.
         seed: seed of the bootstrap. Default 0.
         notes: sentences to print below the table.
+        model_report: what ``model.report()`` tells; printed below the table too. Default: nothing.
 
     Raises:
         PredictionsError: if no jet has a known flavour.
@@ -221,6 +226,9 @@ def evaluate(
     if (truth.weight < 0).any():
         share = float((truth.weight < 0).mean())
         notes.append(f"{share:.1%} of the jets have a negative weight; sums are taken with the sign.")
+    told = dict(model_report or {})
+    if told:
+        notes.append(f"{name}: " + ", ".join(f"{key} {value:.3g}" for key, value in told.items()) + ".")
     present = [(i, p) for i, p in enumerate(truth.process_names) if (truth.process == i).any()]
     results: list[Result] = []
     if len(present) != 1:
@@ -233,7 +241,7 @@ def evaluate(
         results += _results(truth.select(mask), part, name, process, seen, replicas, seed)
     if len(present) == 1:  # the one process is all
         results = [replace(result, process=ALL) for result in results] + results
-    return Report(tuple(results), truth, dict(references), tuple(notes), replicas, seed)
+    return Report(tuple(results), truth, dict(references), tuple(notes), replicas, seed, told)
 
 
 def _results(

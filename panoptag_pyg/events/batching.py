@@ -11,8 +11,9 @@ from torch import Tensor
 from torch_geometric.data import Batch, HeteroData
 
 from panoptag_pyg.errors import EventFileError
+from panoptag_pyg.events.angularities import jet_inputs
 from panoptag_pyg.events.block import EventBlock, lengths_to_offsets
-from panoptag_pyg.events.features import jet_inputs, pfo_features
+from panoptag_pyg.events.features import pfo_features
 from panoptag_pyg.events.fields import Fields
 from panoptag_pyg.events.jets import CONTAINS
 from panoptag_pyg.events.schema import columns

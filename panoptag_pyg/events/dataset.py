@@ -12,8 +12,10 @@ from torch.utils.data import Dataset
 from torch_geometric.data import HeteroData
 
 from panoptag_pyg.errors import EventFileError
+from panoptag_pyg.events.angularities import RADIUS, jet_radius
 from panoptag_pyg.events.batching import block_to_batch, block_to_event
 from panoptag_pyg.events.block import EventBlock
+from panoptag_pyg.events.features import JET_FEATURES
 from panoptag_pyg.events.fields import Fields
 from panoptag_pyg.events.file import EventFile
 from panoptag_pyg.events.schema import FLAVOUR_NAMES
@@ -66,7 +68,10 @@ class EventDataset(Dataset):
         fields: what events hold beyond the usual: ``"constituents"`` for edges ``("jet", "contains", "pfo")``,
             ``"jet/COLUMN"`` and ``"pfo/COLUMN"`` for further columns of the file as ``event["jet"].COLUMN``,
             ``"constituent/COLUMN"`` for attributes of those edges. Default: nothing.
-        jet_features: columns of ``event["jet"].x``; begin with pt, eta, phi, mass. Default: only these.
+        jet_features: columns of ``event["jet"].x``; pt, eta, phi, mass, then angularities such as
+            ``"angularity_kappa1_alpha0.5"``, or ``"angularities"`` for the usual five. Default: only the first four.
+        processes: names that ``batch.process`` counts first, in this order, so that a number means the same process in
+            every dataset; further ones follow as the files name them. Default: none.
 
     Raises:
         EventFileError: naming the file that is missing, damaged or of another kind, or lacks a column of constituents
@@ -82,6 +87,7 @@ class EventDataset(Dataset):
         edges: str | float | None = None,
         fields: Iterable[str] = (),
         jet_features: Sequence[str] | None = None,
+        processes: Sequence[str] = (),
     ) -> None:
         self.fields = Fields.parse(fields, jet_features)
         self.files = [EventFile(path) for path in find_files(paths)]
@@ -96,7 +102,9 @@ class EventDataset(Dataset):
         self.max_jets = max_jets
         self.edges = edges
         #: Names of all files' processes; ``batch.process`` counts through them.
-        self.processes: list[str] = list(dict.fromkeys(name for file in self.files for name in file.processes))
+        self.processes: list[str] = list(
+            dict.fromkeys([*processes, *(name for file in self.files for name in file.processes)])
+        )
         self._process_index = [
             np.array([self.processes.index(name) for name in file.processes], dtype=np.int16) for file in self.files
         ]
@@ -151,6 +159,8 @@ class EventDataset(Dataset):
         for number in np.unique(file_of):
             block = _read_near(self.files[number], wanted[file_of == number] - self._first[number])
             block.event["process"] = self._process_index[number][block.event["process"]]
+            if len(self.fields.jet_features) > len(JET_FEATURES):
+                block.jet[RADIUS] = np.full(block.num_jets, jet_radius(self.files[number].attributes))
             blocks.append(block)
         return EventBlock.concatenate(blocks).select(place).leading(self.max_pfos, self.max_jets)
 

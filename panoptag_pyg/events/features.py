@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
-from panoptag_pyg.errors import ConfigError, suggest
 from panoptag_pyg.events.block import EventBlock
 from panoptag_pyg.events.schema import ParticleClass
 
@@ -77,33 +76,6 @@ def jet_features(jet: Mapping[str, np.ndarray]) -> np.ndarray:
     features = np.stack([np.asarray(jet[name], dtype=np.float32) for name in JET_FEATURES], axis=1)
     features[:, 2] = _phi_float32(jet["phi"])
     return features
-
-
-def jet_inputs(block: EventBlock, names: Sequence[str] = JET_FEATURES) -> np.ndarray:
-    """The chosen features of each jet.
-
-    Args:
-        block: the events.
-        names: the features, which begin with :data:`JET_FEATURES`. Default: only those.
-
-    Shapes:
-        returns float32 [J, len(names)].
-
-    Raises:
-        ConfigError: for a feature that there isn't, with the nearest.
-    """
-    kinematics = jet_features(block.jet)
-    further = [jet_feature(name, block) for name in names[len(JET_FEATURES) :]]
-    return np.concatenate([kinematics, *(column[:, None].astype(np.float32) for column in further)], axis=1)
-
-
-def jet_feature(name: str, block: EventBlock) -> np.ndarray:
-    """One further feature of each jet [J], computed from its constituents.
-
-    Raises:
-        ConfigError: for a feature that there isn't.
-    """
-    raise ConfigError(f"there is no jet feature '{name}'{suggest(name, JET_FEATURES)}")
 
 
 def constituent_features(block: EventBlock) -> np.ndarray:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from panoptag_pyg.errors import ConfigError, suggest
+from panoptag_pyg.events.angularities import expand_jet_features
 from panoptag_pyg.events.features import JET_FEATURES
 from panoptag_pyg.events.schema import COLUMNS, CONSTITUENT_COLUMNS
 
@@ -40,7 +41,8 @@ class Fields:
         Args:
             names: ``"constituents"``, ``"jet/COLUMN"``, ``"pfo/COLUMN"`` or ``"constituent/COLUMN"``, which brings the
                 constituents too. Default: none.
-            jet_features: names of the jets' features. Default: :data:`~panoptag_pyg.events.features.JET_FEATURES`.
+            jet_features: names of the jets' features, as
+                :func:`~panoptag_pyg.events.angularities.expand_jet_features` takes them. Default: pt, eta, phi, mass.
 
         Raises:
             ConfigError: for a name that there isn't, with the nearest; or jet features that don't begin with the four.
@@ -56,11 +58,8 @@ class Fields:
                 raise ConfigError(f"there is no batch field '{name}'{suggest(name, [CONSTITUENTS_FIELD, *columns])}")
             group, _, column = name.partition("/")
             chosen[group].append(column)
-        features = JET_FEATURES if jet_features is None else tuple(jet_features)
-        if features[: len(JET_FEATURES)] != JET_FEATURES:
-            raise ConfigError(f"jet features begin with {', '.join(JET_FEATURES)}, not {', '.join(features) or 'none'}")
         return cls(
             constituents=constituents or bool(chosen["constituent"]),
             **{group: tuple(names) for group, names in chosen.items()},
-            jet_features=features,
+            jet_features=JET_FEATURES if jet_features is None else expand_jet_features(jet_features),
         )

@@ -34,6 +34,7 @@ class Tagger(nn.Module):
     Attributes:
         needs: fields of the batch beyond the usual ones, as :class:`~panoptag_pyg.events.EventDataset` takes them.
         level: ``"jet"`` if there is a row of logits for each jet, ``"event"`` if for each event.
+        embeds_pfos: whether :meth:`embed` gives embeddings of the PFOs, which heads for PFOs need.
         dim: width of the embeddings.
         num_classes: C.
         head: from an embedding to the logits.
@@ -41,6 +42,7 @@ class Tagger(nn.Module):
 
     needs: frozenset[str] = frozenset()
     level: str = "jet"
+    embeds_pfos: bool = False
     dim: int
     num_classes: int
     head: nn.Module
@@ -67,6 +69,9 @@ class Tagger(nn.Module):
             NotImplementedError: a tagger has to say how it sees a jet.
         """
         raise NotImplementedError
+
+    def drop_jets(self) -> None:
+        """Take off what only jets need, because all heads ask about PFOs; nothing by default."""
 
     def forward(self, batch: HeteroData, return_attention: bool = False) -> Tensor | tuple[Tensor, Attention]:
         """Logits of every jet of the batch, in its order [J, C]; of a tagger of whole events, of every event [B, C].

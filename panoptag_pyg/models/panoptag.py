@@ -66,6 +66,8 @@ class PanopTag(Tagger):
     Source: Qureshi, Bullard, Schwartzman, *PanopTag*, arXiv:2601.16417.
     """
 
+    embeds_pfos = True
+
     def __init__(
         self,
         dim: int = 256,
@@ -128,12 +130,17 @@ class PanopTag(Tagger):
     def reset_parameters(self) -> None:
         """Draw all weights anew; the normalisation stays."""
         for layer in (self.backbone, self.jet_embed, self.decoder, self.head):
-            layer.reset_parameters()  # type: ignore[operator]
+            if layer is not None:
+                layer.reset_parameters()  # type: ignore[operator]
 
     def fit_normalisation(self, batch: HeteroData) -> None:
         """Take mean and deviation of the features from training events."""
         self.pfo_normalisation.fit(batch["pfo"].x)
         self.jet_normalisation.fit(batch["jet"].x)
+
+    def drop_jets(self) -> None:
+        """Take off the jet queries and their decoder."""
+        self.jet_embed = self.decoder = None  # type: ignore[assignment]
 
     def embed_pfos(self, batch: HeteroData) -> Tensor:
         """Embedding of each PFO in its event: [P, dim]."""
@@ -163,6 +170,8 @@ class PanopTag(Tagger):
         edge_index = batch[edges].edge_index if edges in batch.edge_types else None
         lengths = (jet.get("max_length"), pfo.get("max_length"))
         h = self.embed_pfos(batch)
+        if self.decoder is None:
+            return Embeddings(h.new_zeros(0, self.dim), h)
         z = self.jet_embed(self.jet_normalisation(jet.x))
         positions = (jet.pos, pfo.pos)
         z, attention = self.decoder(z, h, jet_ptr, pfo_ptr, positions, edge_index, lengths, return_attention)

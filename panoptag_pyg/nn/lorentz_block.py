@@ -37,7 +37,7 @@ class LorentzBlock(nn.Module):
     Shapes:
         h [P, dim], x [P, 4], scalars [P, S], edge_index [2, E] by centre, edge_ptr [P+1] → h [P, dim], x [P, 4].
 
-    Source: Gong et al., *LorentzNet*, arXiv:2201.08187, eq. 3.1 to 3.4, and its published code for what these leave open.
+    Source: Gong et al., *LorentzNet*, arXiv:2201.08187, section 3, and its published code for what that leaves open.
     """
 
     def __init__(self, dim: int, num_scalars: int = 0, step: float = 5e-3, moves: bool = True) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from panoptag_pyg import ops
 from panoptag_pyg.nn.row_norm import RowBatchNorm
 from panoptag_pyg.ops.ragged import add_rows_, take_rows
-from panoptag_pyg.ops.ragged_pairs import Pairs, mirror_pairs
+from panoptag_pyg.ops.ragged_pairs import Pairs, transpose_pairs
 
 #: LeakyReLU's slope, torch's own, as in the published code.
 SLOPE = 0.01
@@ -22,7 +22,7 @@ class PairEncoding(nn.Module):
 
     .. math:: f_c(d) = \mathrm{sgn}(d)\, \frac{(1 + |d|)^{\beta_c} - 1}{\beta_c}, \qquad \beta_c = \alpha_c^2 + 10^{-6}
 
-    A logarithm at β → 0, linear at β = 1. Starts at β from 0.05 to 0.5.
+    A logarithm at β → 0, linear at β = 1. Starts at random β from 0.05 to 0.5, where the published code spaces them evenly.
 
     Args:
         dim: C.
@@ -39,9 +39,9 @@ class PairEncoding(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Back to the first powers."""
+        """Draw the powers anew."""
         with torch.no_grad():
-            self.alpha.copy_(torch.linspace(0.05, 0.5, len(self.alpha)).sqrt())
+            self.alpha.uniform_(0.05, 0.5).sqrt_()
 
     def forward(self, d: Tensor) -> Tensor:
         power = self.alpha.square() + 1e-6
@@ -111,7 +111,7 @@ class PairMixing(nn.Module):
         # Maps: 0 identity, 1 transpose, 2–4 diagonal to (diagonal, rows, columns), 5–7 row sums to these,
         # 8–10 column sums to these, 11 and 12 trace to (diagonal, all), 13 and 14 total to these.
         both = F.linear(t, torch.cat([w[0], w[1]]))
-        out = both[:, : self.out_dim] + mirror_pairs(both[:, self.out_dim :].contiguous(), pairs.mirrored)
+        out = both[:, : self.out_dim] + transpose_pairs(both[:, self.out_dim :].contiguous(), pairs.mirrored)
         dtype = self.exponent.dtype
         diagonal, rows, columns, trace, total = _aggregates(t.to(dtype), pairs)
         size = take_rows(_log_size(pairs, self.mean_size, dtype), pairs.event)
@@ -277,7 +277,7 @@ def _aggregates(t: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor, Tensor
     """Diagonal, row means, column means [P, C]; trace and total, as means [B, C]."""
     diagonal = take_rows(t, pairs.diagonal)
     rows = ops.segment_reduce(t, pairs.row_ptr, "mean")
-    columns = ops.segment_reduce(mirror_pairs(t, pairs.mirrored), pairs.row_ptr, "mean")
+    columns = ops.segment_reduce(transpose_pairs(t, pairs.mirrored), pairs.row_ptr, "mean")
     return (
         diagonal,
         rows,

@@ -19,6 +19,10 @@ from panoptag_pyg.ops.neighbours import (
     neighbour_table,
 )
 from panoptag_pyg.ops.norm_linear import norm_linear
+from panoptag_pyg.ops.pair_attention import pair_attention
+from panoptag_pyg.ops.pair_embedding import pair_embedding
+from panoptag_pyg.ops.pair_features import pair_features
+from panoptag_pyg.ops.pairs import mirror_pairs, pair_index
 from panoptag_pyg.ops.ragged import batch_from_ptr, complete_edges, ptr_from_batch
 from panoptag_pyg.ops.registry import available, operations, register_backend, use_backend
 from panoptag_pyg.ops.segment import segment_reduce, segment_softmax, segment_sum
@@ -37,12 +41,17 @@ __all__ = [
     "edge_conv",
     "knn",
     "knn_graph",
+    "mirror_pairs",
     "neighbour_attention",
     "neighbour_count",
     "neighbour_mask",
     "neighbour_table",
     "norm_linear",
     "operations",
+    "pair_attention",
+    "pair_embedding",
+    "pair_features",
+    "pair_index",
     "ptr_from_batch",
     "radius",
     "radius_graph",

@@ -81,3 +81,21 @@ def add_rows_(x: Tensor, index: Tensor, rows: Tensor) -> Tensor:
     if x.device.type == "cpu":
         return x.index_add_(0, index, rows)
     return x.index_put_((index,), rows, accumulate=True)
+
+
+def sorted_by_length(ptr: Tensor, num_rows: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Sets in ascending order of their length, those of equal length in their own order.
+
+    Args:
+        ptr: first row of each set, and N at the end.
+        num_rows: N.
+
+    Shapes:
+        ptr [B+1] → the sets in their new order [B]; the rows in their new order [N]; the new ``ptr`` [B+1].
+    """
+    length = ptr.diff()
+    order = torch.argsort(length, stable=True)
+    sorted_length = length[order]
+    new_ptr = torch.cat([ptr.new_zeros(1), sorted_length.cumsum(0)])
+    shift = torch.repeat_interleave(ptr[:-1][order] - new_ptr[:-1], sorted_length, output_size=num_rows)
+    return order, torch.arange(num_rows, device=ptr.device) + shift, new_ptr

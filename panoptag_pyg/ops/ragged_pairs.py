@@ -11,7 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from panoptag_pyg.ops.ragged import batch_from_ptr, complete_edges, ptr_from_batch, take_rows
+from panoptag_pyg.ops.pairs import pair_index
+from panoptag_pyg.ops.ragged import batch_from_ptr, ptr_from_batch, take_rows
 
 
 class Pairs(NamedTuple):
@@ -46,7 +47,7 @@ def all_pairs(ptr: Tensor, num_rows: int) -> Pairs:
     Shapes:
         ptr [B+1] → :class:`Pairs`.
     """
-    row, column = _pair_edges(ptr, True)
+    row, column = pair_index(ptr)
     event = batch_from_ptr(ptr, num_rows)
     length, first = take_rows(ptr.diff(), event), take_rows(ptr, event)
     row_ptr = torch.cat([ptr.new_zeros(1), length.cumsum(0)])
@@ -61,22 +62,11 @@ def complete_graph(ptr: Tensor) -> Tensor:
     Shapes:
         ptr [B+1] → edge_index [2, E]: row 0 centres, ascending, row 1 the others.
     """
-    return _pair_edges(ptr, False)
+    return pair_index(ptr, self_pairs=False)
 
 
-@torch.library.custom_op("panoptag_pyg::pair_edges", mutates_args=())
-def _pair_edges(ptr: Tensor, loop: bool) -> Tensor:
-    edges = complete_edges(ptr, ptr)
-    return edges if loop else edges[:, edges[0] != edges[1]]
-
-
-@_pair_edges.register_fake
-def _(ptr: Tensor, loop: bool) -> Tensor:
-    return ptr.new_empty((2, torch.library.get_ctx().new_dynamic_size()))
-
-
-@torch.library.custom_op("panoptag_pyg::mirror_pairs", mutates_args=())
-def mirror_pairs(x: Tensor, mirrored: Tensor) -> Tensor:
+@torch.library.custom_op("panoptag_pyg::transpose_pairs", mutates_args=())
+def transpose_pairs(x: Tensor, mirrored: Tensor) -> Tensor:
     """The value of (j, i) in the place of (i, j): each event's matrix transposed.
 
     Being its own inverse, it is its own backward pass too: no scatter.
@@ -87,20 +77,20 @@ def mirror_pairs(x: Tensor, mirrored: Tensor) -> Tensor:
     return x.index_select(0, mirrored)
 
 
-@mirror_pairs.register_fake
+@transpose_pairs.register_fake
 def _(x: Tensor, mirrored: Tensor) -> Tensor:
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
-def _mirror_setup(ctx, inputs, output):  # type: ignore[no-untyped-def]
+def _transpose_setup(ctx, inputs, output):  # type: ignore[no-untyped-def]
     ctx.save_for_backward(inputs[1])
 
 
-def _mirror_backward(ctx, grad):  # type: ignore[no-untyped-def]
-    return mirror_pairs(grad, ctx.saved_tensors[0]), None
+def _transpose_backward(ctx, grad):  # type: ignore[no-untyped-def]
+    return transpose_pairs(grad, ctx.saved_tensors[0]), None
 
 
-mirror_pairs.register_autograd(_mirror_backward, setup_context=_mirror_setup)
+transpose_pairs.register_autograd(_transpose_backward, setup_context=_transpose_setup)
 
 
 @torch.library.custom_op("panoptag_pyg::leading_rows", mutates_args=())

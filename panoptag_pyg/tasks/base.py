@@ -1,52 +1,222 @@
-"""What a task is: the targets it reads from a batch, the loss it wants minimised, the numbers it reports."""
+"""What a task is: the targets it reads from a batch, the loss it wants minimised, the answers it gives."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 from torch_geometric.data import HeteroData
 
 from panoptag_pyg.config import StrictConfig
+from panoptag_pyg.errors import ConfigError
 from panoptag_pyg.events import EventDataset
+from panoptag_pyg.events.schema import COLUMNS, Column
 
 #: Name of a quantity -> (numerator, denominator). Sums add up exactly over batches and ranks; means don't.
 Sums = dict[str, tuple[Tensor, Tensor]]
+Level = Literal["jet", "event", "pfo"]
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a model has to put out for a task.
+
+    Attributes:
+        kind: ``"jet"``, ``"event"`` or ``"pfo"``: a row of ``num_outputs`` numbers for each of these; or
+            ``"pfo_jet"``: for each PFO a score of "no jet" and one of each jet of its event, all in one row [S].
+        num_outputs: numbers per row; 1 for ``"pfo_jet"``.
+    """
+
+    kind: Literal["jet", "event", "pfo", "pfo_jet"]
+    num_outputs: int
 
 
 class Task(nn.Module):
-    """One question asked of every jet.
+    """One question asked of every jet, event or PFO.
 
-    A subclass registers itself with :func:`panoptag_pyg.tasks.register_task` and gives the four members below.
+    A subclass registers itself with :func:`panoptag_pyg.tasks.register_task` and says what it minimises in
+    :meth:`sums`; most begin from :class:`~panoptag_pyg.tasks.Classification` or
+    :class:`~panoptag_pyg.tasks.Regression`, which need the targets only.
 
     Attributes:
         Config: the options a recipe's ``[task]`` section may hold; they are the constructor's arguments.
+        name: the name it is registered under.
+        level: what is asked: ``"jet"`` (default), ``"event"`` or ``"pfo"``.
+        kind: which figures of merit ``evaluate`` computes: ``"classes"``, ``"regression"``, ``"pointer"``, or ``""``
+            for the task's own sums alone.
+        needs: what the task reads from a batch beyond its features, such as ``"jet/parton_flavour"``.
+        processes: names that datasets count first, so that ``batch.process`` means the same everywhere.
         num_outputs: width of the model's output.
         class_names: names of the outputs, where they are classes.
+        columns: unit and meaning of what :meth:`answers` gives, by name.
     """
 
     Config: ClassVar[type[StrictConfig]]
+    name: ClassVar[str] = ""
+    kind: ClassVar[str] = ""
+    columns: ClassVar[Mapping[str, tuple[str, str]]] = {}
+    level: Level = "jet"
+    needs: frozenset[str] = frozenset()
+    processes: tuple[str, ...] = ()
     num_outputs: int
     class_names: tuple[str, ...] = ()
 
-    def fit(self, dataset: EventDataset) -> None:
-        """Take from the training data what the task needs to know of it; nothing by default."""
+    @classmethod
+    def from_config(cls, config: StrictConfig) -> Task:
+        """The task with checked options."""
+        return cls(**{field: getattr(config, field) for field in type(config).model_fields})
 
-    def sums(self, output: Tensor, batch: HeteroData) -> Sums:
+    @property
+    def head(self) -> Head | dict[str, Head]:
+        """What the model puts out; a table of heads for several tasks at once."""
+        return Head(self.level, self.num_outputs)
+
+    def parts(self) -> dict[str, Task]:
+        """The single tasks by name: itself, unless there are several."""
+        return {self.name or type(self).__name__: self}
+
+    def part_output(self, output: Any, part: str) -> Tensor:
+        """The model's output for one of :meth:`parts`."""
+        return output
+
+    def fit(self, dataset: EventDataset) -> None:
+        """Take from the training data what the task needs to know of it; nothing by default.
+
+        Raises:
+            ConfigError: if the data can't teach the task anything.
+        """
+
+    def sums(self, output: Any, batch: HeteroData) -> Sums:
         """Numerator and denominator of ``"loss"`` and of each metric on one batch.
 
         Args:
-            output: the model's answer for the batch's jets.
+            output: the model's answer for the batch.
             batch: the batch as ``EventLoader`` gives it.
 
         Shapes:
-            ``output`` [J, num_outputs]; each sum is a scalar.
+            ``output`` [J, num_outputs] for jets, [B, …] for events, [P, …] for PFOs; each sum is a scalar.
 
         Raises:
             NotImplementedError: a task has to say what it minimises.
         """
         raise NotImplementedError
 
+    def finish(self, metrics: dict[str, float], stage: str) -> None:
+        """Complete the numbers of an epoch, once all sums are divided; nothing by default.
+
+        Args:
+            metrics: what the epoch gave, by name; changed in place.
+            stage: ``"train"`` or ``"val"``, the prefix of its names.
+        """
+
+    def answers(self, output: Tensor, batch: HeteroData) -> dict[str, Tensor]:
+        """What ``predict`` writes: for each of :attr:`columns` one entry per row, truth too where it is known.
+
+        Args:
+            output: the model's answer for the batch.
+            batch: the batch.
+        """
+        return {"output": output}
+
+    def absence_is_unknown(self) -> bool:
+        """Whether rows of a file without the task's truth count as unlabelled, not as what its defaults mean."""
+        return True
+
+    def blank_truth(self, answers: dict[str, Tensor]) -> None:
+        """Mark the truth in ``answers`` as unknown, in place: these events' files don't hold it."""
+
     def summary(self) -> dict[str, Any]:
         """What a run's ``summary.json`` should say about the task."""
         return {}
+
+
+def truth_columns(task: Task) -> list[Column]:
+    """The columns of truth that a task reads."""
+    return [column for column in COLUMNS if column.truth and column.path in task.needs]
+
+
+def missing_truth(task: Task, dataset: EventDataset) -> str:
+    """One sentence on what the files lack of the task's truth; empty if they have it all.
+
+    Args:
+        task: the task.
+        dataset: the events.
+    """
+    for column in truth_columns(task):
+        lacking = [str(file.path) for file in dataset.files if not file.has(column.path)]
+        if len(lacking) == len(dataset.files):
+            return _without(task, column, dataset)
+        if lacking and not task.absence_is_unknown():
+            return (
+                f"{lacking[0]} doesn't hold {column.path}, which the task '{task.name}' needs, though other files do; "
+                "leave it out, or simulate it again"
+            )
+    return ""
+
+
+def check_truth(task: Task, dataset: EventDataset) -> None:
+    """Refuse events whose files don't hold the truth that a task needs.
+
+    Raises:
+        ConfigError: naming the column and the files; or if the dataset counts processes in another order.
+    """
+    check_processes(task, dataset)
+    problem = missing_truth(task, dataset)
+    if problem:
+        raise ConfigError(problem)
+
+
+def check_processes(task: Task, dataset: EventDataset) -> None:
+    """Refuse a dataset that counts processes in another order than the task.
+
+    Raises:
+        ConfigError: saying how to open it.
+    """
+    if tuple(getattr(dataset, "processes", ())[: len(task.processes)]) != task.processes:
+        raise ConfigError(
+            f"the task '{task.name}' needs a dataset that counts its processes first: "
+            f"EventDataset(…, processes={list(task.processes)})"
+        )
+
+
+def unknown_everywhere(task: Task, dataset: EventDataset, what: str) -> ConfigError:
+    """The error for events none of which has the truth ``what``."""
+    return ConfigError(
+        f"the task '{task.name}' needs {what}, but it is unknown in all {len(dataset)} events of {_files(dataset)}; "
+        "give events with that truth, or choose another task"
+    )
+
+
+def _without(task: Task, column: Column, dataset: EventDataset) -> str:
+    return (
+        f"the task '{task.name}' needs {column.path} ({column.meaning}), but {_files(dataset)} "
+        f"{'lacks' if len(dataset.files) == 1 else 'lack'} that column; simulate the events again to have it"
+    )
+
+
+def _files(dataset: EventDataset) -> str:
+    names = [str(file.path) for file in getattr(dataset, "files", [])] or ["the data"]
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+
+def row_weights(batch: HeteroData, level: Level) -> Tensor | None:
+    """Weight of each jet, event or PFO: that of its event; ``None`` where the batch has none.
+
+    Shapes: [J], [B] or [P].
+    """
+    if "weight" not in batch:
+        return None
+    return batch.weight if level == "event" else batch.weight[batch[level].batch]
+
+
+def rows_of(batch: HeteroData, level: Level) -> Mapping[str, Tensor]:
+    """The batch's columns of jets, events or PFOs, by name."""
+    return batch if level == "event" else batch[level]  # type: ignore[return-value]
+
+
+def divided(total: Tensor, norm: Tensor) -> Tensor:
+    """``total / norm``, and 0, still attached, where there is nothing to divide by."""
+    return total / torch.where(norm > 0, norm, torch.ones_like(norm))

@@ -23,6 +23,7 @@ def register_task(name: str) -> Callable[[type[Task]], type[Task]]:
         if name in _TASKS and _TASKS[name] is not task:
             raise ConfigError(f"a task called '{name}' is already registered: {_TASKS[name].__qualname__}")
         _TASKS[name] = task
+        task.name = name
         return task
 
     return register
@@ -31,6 +32,17 @@ def register_task(name: str) -> Callable[[type[Task]], type[Task]]:
 def task_names() -> tuple[str, ...]:
     """Names of all registered tasks."""
     return tuple(sorted(_TASKS))
+
+
+def task_of(name: str) -> type[Task]:
+    """The class registered as ``name``.
+
+    Raises:
+        ConfigError: for an unknown name, with the nearest one.
+    """
+    if name not in _TASKS:
+        raise ConfigError(f"there is no task '{name}'{suggest(name, _TASKS)}")
+    return _TASKS[name]
 
 
 def task_config(name: str, options: dict[str, Any], source: str = "task", prefix: str = "") -> StrictConfig:
@@ -61,4 +73,4 @@ def build_task(name: str = "flavour", **options: Any) -> Task:
         ConfigError: for an unknown name, an unknown option or a value that doesn't fit.
     """
     config = task_config(name, options, f"task '{name}'")
-    return _TASKS[name](**{field: getattr(config, field) for field in type(config).model_fields})
+    return _TASKS[name].from_config(config)

@@ -1,7 +1,7 @@
 """Training: recipes, the Lightning loop, and run folders that explain themselves."""
 
-from panoptag_pyg.training.checkpoint import load_tagger
+from panoptag_pyg.training.checkpoint import load_tagger, load_task
 from panoptag_pyg.training.engine import Run, TrainingInterrupted, train
 from panoptag_pyg.training.recipe import Recipe, shipped_recipes
 
-__all__ = ["Recipe", "Run", "TrainingInterrupted", "load_tagger", "shipped_recipes", "train"]
+__all__ = ["Recipe", "Run", "TrainingInterrupted", "load_tagger", "load_task", "shipped_recipes", "train"]

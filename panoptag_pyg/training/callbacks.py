@@ -185,4 +185,4 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def _is_score(name: str) -> bool:
-    return name not in ("lr", "events_per_second", "seconds", "train_accuracy")
+    return name.startswith("val_") or name == "train_loss"

@@ -6,7 +6,7 @@ import os
 import warnings
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, TypeVar
 from zipfile import is_zipfile
 
 import torch
@@ -15,14 +15,17 @@ from torch import nn
 
 from panoptag_pyg.errors import CheckpointError, ConfigError
 from panoptag_pyg.output import atomic_output
-from panoptag_pyg.tasks import build_task
+from panoptag_pyg.tasks import Head, Task, build_task
 from panoptag_pyg.training.recipe import Recipe
 
 #: Key of our own entry in a checkpoint: strings and numbers only.
 ENTRY = "panoptag"
 #: Prefix of the tagger's weights among the Lightning module's.
 MODEL_PREFIX = "model."
+#: The same of what the task has learnt of the training data, such as the mean response of a regression.
+TASK_PREFIX = "task."
 BEST, LAST = "best.ckpt", "last.ckpt"
+_Module = TypeVar("_Module", bound=nn.Module)
 
 
 def load_tagger(path: str | os.PathLike[str]) -> tuple[nn.Module, Recipe]:
@@ -40,17 +43,32 @@ def load_tagger(path: str | os.PathLike[str]) -> tuple[nn.Module, Recipe]:
     file = find_checkpoint(path)
     checkpoint = read_checkpoint(file)
     recipe = checkpoint_recipe(checkpoint, file)
-    model = build_model(recipe)
+    return _filled(build_model(recipe), MODEL_PREFIX, recipe.model.name, checkpoint, file), recipe
+
+
+def load_task(path: str | os.PathLike[str]) -> Task:
+    """The task of a run, with what it has taken from the training data.
+
+    Arguments and errors as of :func:`load_tagger`.
+    """
+    file = find_checkpoint(path)
+    checkpoint = read_checkpoint(file)
+    section = checkpoint_recipe(checkpoint, file).task
+    return _filled(build_task(section.name, **section.options), TASK_PREFIX, section.name, checkpoint, file)
+
+
+def _filled(module: _Module, prefix: str, name: str, checkpoint: dict[str, Any], file: Path) -> _Module:
+    """``module`` with the weights that stand under ``prefix`` in the checkpoint, in evaluation mode."""
     weights = {
-        name.removeprefix(MODEL_PREFIX): value
-        for name, value in checkpoint_weights(checkpoint, file).items()
-        if name.startswith(MODEL_PREFIX)
+        key.removeprefix(prefix): value
+        for key, value in checkpoint_weights(checkpoint, file).items()
+        if key.startswith(prefix)
     }
-    problem = misfit(model.state_dict(), weights)
+    problem = misfit(module.state_dict(), weights)
     if problem:
-        raise CheckpointError(f"{file} doesn't fit its recipe ({recipe.model.name}): {problem}")
-    model.load_state_dict(weights)
-    return model.eval(), recipe
+        raise CheckpointError(f"{file} doesn't fit its recipe ({name}): {problem}")
+    module.load_state_dict(weights)
+    return module.eval()
 
 
 def build_model(recipe: Recipe) -> nn.Module:
@@ -59,13 +77,13 @@ def build_model(recipe: Recipe) -> nn.Module:
     Raises:
         ConfigError: for an unknown tagger or option.
     """
-    from panoptag_pyg.models import build_tagger
+    from panoptag_pyg.models import build_tagger, with_heads
 
-    task = build_task(recipe.task.name, **recipe.task.options)
-    given: dict[str, Any] = {"num_classes": task.num_outputs}
+    head = build_task(recipe.task.name, **recipe.task.options).head
+    given: dict[str, Any] = {"num_classes": head.num_outputs} if isinstance(head, Head) else {}
     if recipe.data.jet_features is not None:
         given["jet_features"] = tuple(recipe.data.jet_features)
-    return build_tagger(recipe.model.name, **{**given, **recipe.model.options})
+    return with_heads(build_tagger(recipe.model.name, **{**given, **recipe.model.options}), head)
 
 
 def needed_fields(*modules: nn.Module) -> frozenset[str]:

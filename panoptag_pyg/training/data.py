@@ -31,6 +31,7 @@ class TaggerData(pl.LightningDataModule):
         seed: of the order of the training events. Default 0.
         fields: what batches hold beyond the usual, as :class:`~panoptag_pyg.events.EventDataset` takes them: what the
             tagger and the task need. Default: nothing.
+        processes: names that ``batch.process`` counts first. Default: none.
 
     Raises:
         EventFileError: if a file can't be read, or too few events are left for training or validation.
@@ -43,11 +44,12 @@ class TaggerData(pl.LightningDataModule):
         validation: Paths | None = None,
         seed: int = 0,
         fields: Iterable[str] = (),
+        processes: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.section = section
         self.seed = seed
-        dataset = open_dataset(_paths(data), section, fields)
+        dataset = open_dataset(_paths(data), section, fields, processes)
         if section.test_fraction:
             tested = held_out_events(len(dataset), section.test_fraction, section.split_seed)
             dataset = dataset.select(np.setdiff1d(np.arange(len(dataset)), tested))
@@ -55,7 +57,8 @@ class TaggerData(pl.LightningDataModule):
             train, held_out = split_events(len(dataset), section.validation_fraction, section.split_seed)
             self.training, self.validation = dataset.select(train), dataset.select(held_out)
         else:
-            self.training, self.validation = dataset, open_dataset(_paths(validation), section, fields)
+            self.training = dataset
+            self.validation = open_dataset(_paths(validation), section, fields, processes)
         for name, part, paths in (
             ("training", self.training, data),
             ("validation", self.validation, data if validation is None else validation),
@@ -136,13 +139,16 @@ def epochs_done(trainer: pl.Trainer) -> int:
     return int(trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
 
 
-def open_dataset(paths: Paths, section: DataSection, fields: Iterable[str] = ()) -> EventDataset:
+def open_dataset(
+    paths: Paths, section: DataSection, fields: Iterable[str] = (), processes: Sequence[str] = ()
+) -> EventDataset:
     """Events as the recipe's ``[data]`` wants them seen.
 
     Args:
         paths: file, files, folder or glob.
         section: the recipe's ``[data]``.
         fields: what the tagger and the task need beyond the usual. Default: nothing.
+        processes: names that ``batch.process`` counts first: those of the task. Default: none.
 
     Raises:
         EventFileError: naming the file that is missing or damaged.
@@ -154,6 +160,7 @@ def open_dataset(paths: Paths, section: DataSection, fields: Iterable[str] = ())
         max_jets=section.max_jets,
         fields=fields,
         jet_features=section.jet_features,
+        processes=processes,
     )
 
 

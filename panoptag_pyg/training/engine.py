@@ -99,7 +99,8 @@ def train(
     torch.manual_seed(recipe.train.seed)
     model = build_model(recipe)
     task = build_task(recipe.task.name, **recipe.task.options)
-    datamodule = TaggerData(recipe.data, data, validation, recipe.train.seed, needed_fields(model, task))
+    fields = needed_fields(model, task)
+    datamodule = TaggerData(recipe.data, data, validation, recipe.train.seed, fields, task.processes)
     task.fit(datamodule.training)
     last = output / LAST if resume and (output / LAST).is_file() else None
     module = TaggerModule(

@@ -78,6 +78,8 @@ class TaggerModule(pl.LightningModule):
             total, norm = self.trainer.strategy.reduce(pair, reduce_op="sum").tolist()
             self.epoch_metrics[name] = total / norm if norm else 0.0
         self._sums.clear()
+        for stage in ("train", "val"):
+            self.task.finish(self.epoch_metrics, stage)
         self.epoch_metrics["lr"] = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
         for name in ("train_loss", "val_loss"):
             if not abs(self.epoch_metrics[name]) < float("inf"):

@@ -9,10 +9,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from panoptag_pyg.config import StrictConfig, validate
 from panoptag_pyg.errors import ConfigError, suggest
+from panoptag_pyg.events.angularities import expand_jet_features
 from panoptag_pyg.training.toml import to_toml
 
 Positive = Annotated[int, Field(ge=1)]
@@ -36,19 +37,25 @@ class ModelSection(_Named):
 
     name: Annotated[str, Field(description="a registered tagger; its options are further keys")] = "panoptag"
 
-    def check(self, source: str) -> None:
+    def check(self, source: str, heads: Any = None) -> None:
         """Build the tagger and drop it: the surest way to know that its options fit.
+
+        Args:
+            source: what an error calls the recipe.
+            heads: what the task asks of the tagger, as :class:`~panoptag_pyg.tasks.Head`. Default: jets' classes.
 
         Raises:
             ConfigError: naming ``source`` and what doesn't fit.
         """
         import torch
 
-        from panoptag_pyg.models import build_tagger
+        from panoptag_pyg.models import build_tagger, with_heads
 
         try:
             with torch.random.fork_rng(devices=[]):
-                build_tagger(self.name, **self.options)
+                tagger = build_tagger(self.name, **self.options)
+                if heads is not None:
+                    with_heads(tagger, heads)
         except ConfigError as error:
             raise ConfigError(f"{source}: [model] {error}") from error
         except (TypeError, ValueError, RuntimeError, AttributeError) as error:
@@ -72,7 +79,7 @@ class DataSection(StrictConfig):
     ] = None
     jet_features: Annotated[
         list[str] | None,
-        Field(description="what is known of each jet: pt, eta, phi, mass, then others; only these if absent"),
+        Field(description="what is known of each jet: pt, eta, phi, mass, then angularities; only these if absent"),
     ] = None
     batch_size: Annotated[
         Positive | None, Field(description="events per batch; 64 if neither this nor the next is set")
@@ -97,6 +104,11 @@ class DataSection(StrictConfig):
     num_workers: Annotated[
         NonNegative, Field(description="processes that read ahead; 0 reads in the training process")
     ] = 0
+
+    @field_validator("jet_features")
+    @classmethod
+    def _written_out(cls, names: list[str] | None) -> list[str] | None:
+        return None if names is None else list(expand_jet_features(names))
 
     @model_validator(mode="after")
     def _one_batch_rule(self) -> DataSection:
@@ -192,8 +204,9 @@ class Recipe(StrictConfig):
         recipe = validate(cls, values, source)
         # Defaults are written out, so that a checkpoint means the same when a later version changes one.
         options = task_config(recipe.task.name, recipe.task.options, source, "task").model_dump()
-        recipe.model.check(source)
-        outputs = build_task(recipe.task.name, **options).num_outputs
+        task = build_task(recipe.task.name, **options)
+        recipe.model.check(source, task.head)
+        outputs = task.num_outputs
         if recipe.model.options.get("num_classes", outputs) != outputs:
             raise ConfigError(
                 f"{source}: model.num_classes is {recipe.model.options['num_classes']}, but the task "

@@ -1,5 +1,7 @@
 """Event encoders: what is particular to each; what all have in common is tested over every registered name."""
 
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -33,9 +35,9 @@ def test_equivariant_and_each_event_for_itself(rng, name):
     x, pos, ptr = pfos(rng)
     y = backbone(x, pos, ptr)
     bounds = ptr.tolist()
-    order = torch.cat([a + torch.from_numpy(rng.permutation(b - a)) for a, b in zip(bounds, bounds[1:], strict=False)])
+    order = torch.cat([a + torch.from_numpy(rng.permutation(b - a)) for a, b in itertools.pairwise(bounds)])
     torch.testing.assert_close(backbone(x[order], pos[order], ptr, 30), y[order])
-    for a, b in zip(bounds, bounds[1:], strict=False):
+    for a, b in itertools.pairwise(bounds):
         torch.testing.assert_close(backbone(x[a:b], pos[a:b], ptr_of((b - a,)), b - a), y[a:b])
     assert backbone(x[:0], pos[:0], ptr_of(())).shape == (0, 16)
     assert torch.isfinite(y).all()
@@ -125,7 +127,7 @@ def test_transformer_is_torchs_encoder_on_each_event(rng):
         layers.append(layer)
     x, pos, ptr = pfos(rng)
     y = backbone(x, pos, ptr)
-    for a, b in zip(ptr[:-1].tolist(), ptr[1:].tolist(), strict=True):
+    for a, b in itertools.pairwise(ptr.tolist()):
         h = backbone.embed(x[a:b])[None]
         for layer in layers if b > a else ():
             h = layer(h)
@@ -146,7 +148,7 @@ def test_mixer_by_its_formula_on_each_event(rng):
         z = x + ((q @ k.mT / 2).softmax(-1) @ v).transpose(0, 1).flatten(1)
         return z + F.gelu(mab.o(mab.output_norm(z)))
 
-    for a, b in zip(ptr[:-1].tolist(), ptr[1:].tolist(), strict=True):
+    for a, b in itertools.pairwise(ptr.tolist()):
         if a == b:
             continue
         h = backbone.embed(x[a:b])
