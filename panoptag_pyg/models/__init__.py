@@ -2,12 +2,12 @@
 
 from panoptag_pyg.models.base import Embeddings, Tagger
 from panoptag_pyg.models.decoders import build_decoder, decoder_names, register_decoder
-from panoptag_pyg.models.lorentz import LGATrTagger, LorentzNetTagger, PelicanTagger
-from panoptag_pyg.models.multi_head import MultiHeadTagger, with_heads
 from panoptag_pyg.models.deep_sets import EFN, PFN
 from panoptag_pyg.models.fatjet_event import FatJetEvent
 from panoptag_pyg.models.jetvit import JetViT
+from panoptag_pyg.models.lorentz import LGATrTagger, LorentzNetTagger, PelicanTagger
 from panoptag_pyg.models.mixer_subjets import MixerSubjets
+from panoptag_pyg.models.multi_head import MultiHeadTagger, with_heads
 from panoptag_pyg.models.panoptag import PanopTag, PanopTagOutput
 from panoptag_pyg.models.part import ParticleTransformer
 from panoptag_pyg.models.particlenet import ParticleNet
@@ -20,12 +20,12 @@ __all__ = [
     "PFN",
     "Attention",
     "Embeddings",
-    "LGATrTagger",
-    "LorentzNetTagger",
-    "MultiHeadTagger",
     "FatJetEvent",
     "JetViT",
+    "LGATrTagger",
+    "LorentzNetTagger",
     "MixerSubjets",
+    "MultiHeadTagger",
     "PanopTag",
     "PanopTagOutput",
     "ParticleNet",
