@@ -157,4 +157,6 @@ class ParticleNetNetwork(nn.Module):
         return segment_reduce(x, ptr, "mean")
 
     def __repr__(self) -> str:
-        return f"{', '.join(repr(conv) for conv in self.edge_convs)}{', fused' if self.fusion_block is not None else ''}"
+        return (
+            f"{', '.join(repr(conv) for conv in self.edge_convs)}{', fused' if self.fusion_block is not None else ''}"
+        )

@@ -74,7 +74,9 @@ class WeaverTagger(Tagger):
         """
         for name in (cls.input_argument, "num_classes"):
             if name not in arguments:
-                raise ConfigError(f"from_weaver needs the arguments of weaver-core's {cls.__name__}; '{name}' is missing")
+                raise ConfigError(
+                    f"from_weaver needs the arguments of weaver-core's {cls.__name__}; '{name}' is missing"
+                )
         weights = cls.weaver_names(state_dict)
         checked = cls._checked(arguments)
         num_inputs = arguments[cls.input_argument]

@@ -65,9 +65,7 @@ class ParticleEdgeConv(nn.Module):
         at_point, at_difference = weights[0][0].chunk(2, dim=1)
         of_neighbour = F.pad(F.linear(x, at_difference), (0, 0, 0, 1))  # type: ignore[arg-type]
         of_point = F.linear(x, at_point - at_difference, weights[0][1])  # type: ignore[operator, arg-type]
-        parts = [
-            self._mean(of_neighbour, of_point[rows], table[rows], weights[1:]) for rows in self._chunks(x)
-        ]
+        parts = [self._mean(of_neighbour, of_point[rows], table[rows], weights[1:]) for rows in self._chunks(x)]
         mean = parts[0] if len(parts) == 1 else torch.cat(parts)
         shortcut = x if self.sc is None or self.sc_bn is None else self.sc_bn(self.sc(x))
         return torch.relu(shortcut + mean)

@@ -99,7 +99,9 @@ def test_part_gives_weavers_gradients(rng, arguments, training):
     named = dict(ours.named_parameters())
     for name, parameter in theirs.named_parameters():
         name = "head." + name.removeprefix("fc.") if name.startswith("fc.") else "network." + name
-        torch.testing.assert_close(named[name].grad, parameter.grad.view_as(named[name]), rtol=1e-6, atol=1e-8, msg=name)
+        torch.testing.assert_close(
+            named[name].grad, parameter.grad.view_as(named[name]), rtol=1e-6, atol=1e-8, msg=name
+        )
     if training:
         buffers = dict(ours.named_buffers())
         for name, value in theirs.named_buffers():
@@ -158,7 +160,9 @@ def test_particlenet_gives_weavers_logits(rng, arguments, length):
 @pytest.mark.parametrize("arguments", NETS.values(), ids=NETS)
 def test_particlenet_in_float32(rng, arguments):
     """Short jets, whose constituents are all neighbours: where distances are nearly equal the choice may differ."""
-    theirs, ours = pair_of_nets({**arguments, "conv_params": [(16, w) for _, w in arguments.get("conv_params", [(7, (32, 32)), (7, (64,))])]})
+    theirs, ours = pair_of_nets(
+        {**arguments, "conv_params": [(16, w) for _, w in arguments.get("conv_params", [(7, (32, 32)), (7, (64,))])]}
+    )
     batch = jets_batch(rng, ((17, 1, 9), (2, 12)))
     with torch.no_grad():
         expected, actual = their_net_logits(theirs, ours, batch, 34), ours(batch)
@@ -180,7 +184,9 @@ def test_particlenet_gives_weavers_gradients(rng, training):
     named = dict(ours.named_parameters())
     for name, parameter in theirs.named_parameters():
         name = "head." + name.removeprefix("fc.") if name.startswith("fc.") else "network." + name
-        torch.testing.assert_close(named[name].grad, parameter.grad.view_as(named[name]), rtol=1e-6, atol=1e-8, msg=name)
+        torch.testing.assert_close(
+            named[name].grad, parameter.grad.view_as(named[name]), rtol=1e-6, atol=1e-8, msg=name
+        )
     if training:
         buffers = dict(ours.named_buffers())
         for name, value in theirs.named_buffers():
