@@ -40,6 +40,7 @@ __all__ = [
     "ParTBackbone",
     "PelicanBackbone",
     "PyGBackbone",
+    "PelicanBackbone",
     "TransformerBackbone",
     "backbone_info",
     "backbone_names",
