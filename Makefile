@@ -19,7 +19,7 @@ KERNEL_WHEELS ?= $(if $(wildcard ../shared/wheels),../shared/wheels,https://data
 ARGS ?=
 # What make compare puts beside each other: every shipped recipe of a flavour tagger at small size; the first is the
 # reference. paper.toml takes a GPU, tiny.toml is for tests.
-COMPARED ?= data/recipes/small.toml $(filter-out %/paper.toml %/small.toml %/tiny.toml %/task_%,$(sort $(wildcard data/recipes/*.toml)))
+COMPARED ?= data/recipes/small.toml $(filter-out %/paper.toml %/small.toml %/tiny.toml data/recipes/task_%,$(sort $(wildcard data/recipes/*.toml)))
 
 TORCH_VERSION := $(shell sed -n 's/^torch==//p' constraints.txt)
 PYTHON := $(VENV)/bin/python
