@@ -7,10 +7,10 @@ from panoptag_pyg.backbones.gravnet import GravNetBackbone
 from panoptag_pyg.backbones.isab import ISABBackbone
 from panoptag_pyg.backbones.lgatr import LGATrBackbone
 from panoptag_pyg.backbones.lorentznet import LorentzNetBackbone
-from panoptag_pyg.backbones.message_passing import MessagePassingBackbone
 from panoptag_pyg.backbones.mixer import MixerBackbone
 from panoptag_pyg.backbones.panoptag import PanopTagBackbone
 from panoptag_pyg.backbones.pelican import PelicanBackbone
+from panoptag_pyg.backbones.pyg import PyGBackbone
 from panoptag_pyg.backbones.registry import (
     BackboneConfig,
     BackboneInfo,
@@ -20,6 +20,7 @@ from panoptag_pyg.backbones.registry import (
     config_class,
     is_backbone,
     register_backbone,
+    register_backbone_family,
 )
 from panoptag_pyg.backbones.transformer import TransformerBackbone
 
@@ -33,15 +34,16 @@ __all__ = [
     "ISABBackbone",
     "LGATrBackbone",
     "LorentzNetBackbone",
-    "MessagePassingBackbone",
     "MixerBackbone",
     "PanopTagBackbone",
-    "TransformerBackbone",
     "PelicanBackbone",
+    "PyGBackbone",
+    "TransformerBackbone",
     "backbone_info",
     "backbone_names",
     "build_backbone",
     "config_class",
     "is_backbone",
     "register_backbone",
+    "register_backbone_family",
 ]

@@ -47,6 +47,7 @@ class BackboneInfo(NamedTuple):
 
 
 _BACKBONES: dict[str, BackboneInfo] = {}
+_FAMILIES: dict[str, tuple[str, Callable[[str], BackboneInfo]]] = {}
 _plugins_loaded = False
 
 
@@ -71,6 +72,17 @@ def register_backbone(name: str, config: type[BackboneConfig], *, paper: str = "
     return decorate
 
 
+def register_backbone_family(prefix: str, meaning: str, resolve: Callable[[str], BackboneInfo]) -> None:
+    """Make ``prefix:NAME`` a backbone for every NAME that ``resolve`` knows.
+
+    Args:
+        prefix: what stands before the colon.
+        meaning: what ``prefix:NAME`` is, in a few words for an error.
+        resolve: NAME → what there is of that name; raises ConfigError for one that there isn't.
+    """
+    _FAMILIES[prefix] = (meaning, resolve)
+
+
 def backbone_names() -> list[str]:
     """Names of all backbones, those of other packages included."""
     global _plugins_loaded
@@ -84,8 +96,8 @@ def backbone_names() -> list[str]:
 
 
 def is_backbone(name: str) -> bool:
-    """Whether :func:`build_backbone` knows the name."""
-    return name in backbone_names()
+    """Whether :func:`build_backbone` knows the name, or the family before its colon."""
+    return name in backbone_names() or (name.partition(":")[0] in _FAMILIES and ":" in name)
 
 
 def backbone_info(name: str) -> BackboneInfo:
@@ -95,8 +107,12 @@ def backbone_info(name: str) -> BackboneInfo:
         ConfigError: for an unknown name, with the nearest one.
     """
     names = backbone_names()
+    prefix, colon, rest = name.partition(":")
+    if colon and prefix in _FAMILIES:
+        return _FAMILIES[prefix][1](rest)
     if name not in names:
-        raise ConfigError(f"there is no backbone '{name}'{suggest(name, names)}")
+        families = "".join(f"; {key}:NAME for {meaning}" for key, (meaning, _) in _FAMILIES.items())
+        raise ConfigError(f"there is no backbone '{name}'{suggest(name, names)}{families}")
     return _BACKBONES[name]
 
 

@@ -73,7 +73,7 @@ def check_batch_composition(subject: Subject) -> None:
 def check_phi_is_an_angle(subject: Subject) -> None:
     """Adding 2π to every azimuth changes nothing."""
     module, events, y = _fitted(subject)
-    moved = subject.run(module, joined([turned(event, turns) for turns, event in enumerate(events, -3)]))
+    moved = subject.run(module, joined([turned(event, subject.next_seed()) for event in events]))
     # φ + 2π has lost a bit or two of φ.
     _require_same(subject, moved, y, "gives other numbers when 2π is added to φ: wrap differences of φ", 1e-7)
 

@@ -184,17 +184,18 @@ def reordered(event: HeteroData, pfo_order: Tensor, jet_order: Tensor) -> Hetero
     return event
 
 
-def turned(event: HeteroData, turns: int = 1) -> HeteroData:
-    """The same event with ``turns`` times 2π added to every azimuth.
+def turned(event: HeteroData, seed: int) -> HeteroData:
+    """The same event with some turns of 2π added to each azimuth.
 
     Args:
         event: a single event.
-        turns: how many. Default 1.
+        seed: of the numbers of turns, -2 to 2.
     """
-    event = event.clone()
+    event, generator = event.clone(), torch.Generator().manual_seed(seed)
     for name, column in (("pfo", 1), ("jet", 2)):
-        event[name].x[:, column] += 2 * math.pi * turns
-        event[name].pos[:, 1] += 2 * math.pi * turns
+        turns = torch.randint(-2, 3, (len(event[name].x),), generator=generator).double() * 2 * math.pi
+        event[name].x[:, column] += turns
+        event[name].pos[:, 1] += turns
     return event
 
 

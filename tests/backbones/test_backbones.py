@@ -7,7 +7,7 @@ from torch_geometric.nn import GATv2Conv, SAGEConv
 
 from panoptag_pyg.backbones import (
     BackboneConfig,
-    MessagePassingBackbone,
+    PyGBackbone,
     backbone_names,
     build_backbone,
     config_class,
@@ -25,7 +25,7 @@ SMALL = {
 
 def build(name):
     if name == "pyg":
-        return MessagePassingBackbone(14, 16, [GATv2Conv(16, 4, heads=4), SAGEConv(16, 16)], k=3).double()
+        return PyGBackbone(14, 16, [GATv2Conv(16, 4, heads=4), SAGEConv(16, 16)], k=3).double()
     return build_backbone(name, 14, **SMALL[name]).double()
 
 
