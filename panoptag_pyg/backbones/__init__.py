@@ -40,7 +40,6 @@ __all__ = [
     "ParTBackbone",
     "PelicanBackbone",
     "PyGBackbone",
-    "PelicanBackbone",
     "TransformerBackbone",
     "backbone_info",
     "backbone_names",
