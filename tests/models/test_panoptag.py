@@ -240,7 +240,7 @@ def test_names_and_options():
     with pytest.raises(ConfigError, match="dim is 16"):
         PanopTag(**SMALL, backbone_options={"dim": 8})
     with pytest.raises(ConfigError, match="backbone"):
-        PanopTag(**SMALL, backbone="transformer")
+        PanopTag(**SMALL, backbone="transfomer")
 
 
 def test_disagreeing_numbers_of_events_are_refused(rng, model):
