@@ -5,15 +5,12 @@ from panoptag_pyg.backbones.edgeconv import EdgeConvBackbone
 from panoptag_pyg.backbones.gat import GATBackbone
 from panoptag_pyg.backbones.gravnet import GravNetBackbone
 from panoptag_pyg.backbones.isab import ISABBackbone
-from panoptag_pyg.backbones.mixer import MixerBackbone
-from panoptag_pyg.backbones.panoptag import PanopTagBackbone
-from panoptag_pyg.backbones.pyg import PyGBackbone
 from panoptag_pyg.backbones.lgatr import LGATrBackbone
 from panoptag_pyg.backbones.lorentznet import LorentzNetBackbone
-from panoptag_pyg.backbones.message_passing import MessagePassingBackbone
 from panoptag_pyg.backbones.mixer import MixerBackbone
 from panoptag_pyg.backbones.panoptag import PanopTagBackbone
 from panoptag_pyg.backbones.pelican import PelicanBackbone
+from panoptag_pyg.backbones.pyg import PyGBackbone
 from panoptag_pyg.backbones.registry import (
     BackboneConfig,
     BackboneInfo,
@@ -37,12 +34,11 @@ __all__ = [
     "ISABBackbone",
     "LGATrBackbone",
     "LorentzNetBackbone",
-    "MessagePassingBackbone",
     "MixerBackbone",
     "PanopTagBackbone",
+    "PelicanBackbone",
     "PyGBackbone",
     "TransformerBackbone",
-    "PelicanBackbone",
     "backbone_info",
     "backbone_names",
     "build_backbone",

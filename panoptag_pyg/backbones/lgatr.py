@@ -65,6 +65,7 @@ class LGATrBackbone(nn.Module):
     """
 
     needs = frozenset({"momentum"})
+    extra = "lgatr"
 
     def __init__(
         self,

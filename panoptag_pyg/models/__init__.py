@@ -2,11 +2,11 @@
 
 from panoptag_pyg.models.base import Embeddings, Tagger
 from panoptag_pyg.models.decoders import build_decoder, decoder_names, register_decoder
-from panoptag_pyg.models.lorentz import LGATrTagger, LorentzNetTagger, PelicanTagger
-from panoptag_pyg.models.multi_head import MultiHeadTagger, with_heads
 from panoptag_pyg.models.deep_sets import EFN, PFN
 from panoptag_pyg.models.jetvit import JetViT
+from panoptag_pyg.models.lorentz import LGATrTagger, LorentzNetTagger, PelicanTagger
 from panoptag_pyg.models.mixer_subjets import MixerSubjets
+from panoptag_pyg.models.multi_head import MultiHeadTagger, with_heads
 from panoptag_pyg.models.panoptag import PanopTag, PanopTagOutput
 from panoptag_pyg.models.part import ParticleTransformer
 from panoptag_pyg.models.registry import build_tagger, register_tagger, tagger_info, tagger_names
@@ -18,11 +18,11 @@ __all__ = [
     "PFN",
     "Attention",
     "Embeddings",
+    "JetViT",
     "LGATrTagger",
     "LorentzNetTagger",
-    "MultiHeadTagger",
-    "JetViT",
     "MixerSubjets",
+    "MultiHeadTagger",
     "PanopTag",
     "PanopTagOutput",
     "ParticleTransformer",

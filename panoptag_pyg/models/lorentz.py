@@ -103,6 +103,8 @@ class LGATrTagger(SingleJetTagger):
     Source: Brehmer et al., arXiv:2411.00446.
     """
 
+    extra = "lgatr"
+
     def __init__(
         self,
         dim: int = 64,

@@ -18,6 +18,13 @@ from torch.utils.flop_counter import register_flop_formula
 
 #: Of one distance in two dimensions: two differences, one wrapped, two squares, one sum.
 DISTANCE_2D = 6
+#: Operations that only reduce, normalise, select or move numbers.
+WITHOUT = frozenset(
+    {
+        *("segment_reduce", "segment_softmax", "event_ptrs", "row_norm"),
+        *("pair_index", "mirror_pairs", "transpose_pairs", "leading_rows"),
+    }
+)
 
 Formula = Callable[..., int]
 
@@ -138,6 +145,70 @@ def _norm_linear_backward_flops(
     grad: Tensor, x: Tensor, norm_weight: Tensor, norm_bias: Tensor, weight: Tensor, *_: Any
 ) -> int:
     return 2 * norm_linear_flops(x, norm_weight, norm_bias, weight)
+
+
+@formula("pair_attention")
+def pair_attention_flops(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: Tensor | None, ptr: Tensor, *_: Any
+) -> int:
+    """As :func:`ragged_attention_flops`; the bias is only added."""
+    return ragged_attention_flops(q, k, v, ptr, ptr)
+
+
+@formula("pair_attention_backward")
+def _pair_attention_backward_flops(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: Tensor | None, ptr: Tensor, *_: Any
+) -> int:
+    return 2 * pair_attention_flops(q, k, v, bias, scale, ptr)
+
+
+@formula("pair_embedding")
+def pair_embedding_flops(
+    momentum: Tensor,
+    ptr: Tensor,
+    parameters: Sequence[Tensor],
+    activation: str,
+    last_activation: bool,
+    self_pairs: bool,
+    *_: Any,
+) -> int:
+    """The MLP on every unordered pair of a set: (j, i) has the value of (i, j)."""
+    rows, itself = pairs(ptr, ptr), len(momentum)
+    unordered = (rows - itself) // 2 + (itself if self_pairs else 0)
+    return sum(2 * unordered * parameter.numel() for parameter in parameters if parameter.dim() == 2)
+
+
+@formula("pair_embedding_backward")
+def _pair_embedding_backward_flops(
+    grad: Tensor, momentum: Tensor, ptr: Tensor, parameters: Sequence[Tensor], *how: Any
+) -> int:
+    return 2 * pair_embedding_flops(momentum, ptr, parameters, *how)
+
+
+@formula("weighted_neighbours")
+def weighted_neighbours_flops(features: Tensor, weight: Tensor, table: Tensor, *_: Any) -> int:
+    """Each neighbour's features times its weight, summed."""
+    return 2 * table.numel() * features.size(1)
+
+
+@formula("weighted_neighbours_backward")
+def _weighted_neighbours_backward_flops(grad: Tensor, features: Tensor, weight: Tensor, table: Tensor, *_: Any) -> int:
+    return 2 * weighted_neighbours_flops(features, weight, table)
+
+
+@formula("neighbour_attention")
+def neighbour_attention_flops(
+    centre: Tensor, neighbour: Tensor, score: Tensor, weight: Tensor, table: Tensor, *_: Any
+) -> int:
+    """The product with the weight, and the weighted sum, of each neighbour and head."""
+    return 4 * table.numel() * weight.numel()
+
+
+@formula("neighbour_attention_backward")
+def _neighbour_attention_backward_flops(
+    grad: Tensor, centre: Tensor, neighbour: Tensor, score: Tensor, weight: Tensor, table: Tensor, *_: Any
+) -> int:
+    return 2 * neighbour_attention_flops(centre, neighbour, score, weight, table)
 
 
 def _bounds(x: Tensor, batch: Tensor | None, ptr: Tensor | None) -> Tensor:
