@@ -9,9 +9,7 @@ import typer
 
 
 def train(
-    recipe: Annotated[
-        str, typer.Argument(help="A recipe file, or a shipped recipe: paper.toml, small.toml, tiny.toml.")
-    ],
+    recipe: Annotated[str, typer.Argument(help="A recipe file, or a shipped one such as small.toml.")],
     data: Annotated[
         list[str], typer.Option("--data", "-d", help="Events to train on: a file, folder or glob; may be repeated.")
     ],

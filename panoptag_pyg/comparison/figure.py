@@ -13,7 +13,7 @@ from panoptag_pyg.evaluation.figures import (
     efficiency_panels,
     finish_panels,
 )
-from panoptag_pyg.evaluation.style import CURVE_COLOURS, MODEL_COLOUR, figure_style
+from panoptag_pyg.evaluation.style import CURVE_COLOURS, MODEL_COLOUR, figure_style, process_label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,7 +54,7 @@ def comparison_figure(result: dict[str, Any]) -> Figure:
             finish_panels(upper, lower, signal, f"ratio to\n{result['reference']}" if len(rows) > 1 else "")
         first = next(iter(panels.values()))[0]
         data = result["data"]
-        caption(first, [", ".join(data["test_processes"]), f"{data['test_events']:,} events"])
+        caption(first, [", ".join(map(process_label, data["test_processes"])), f"{data['test_events']:,} events"])
         if rows:
             # Beside the panels: two dozen names find no room inside.
             figure.legend(*first.get_legend_handles_labels(), loc="outside right upper")

@@ -72,6 +72,16 @@ def measure_speed(order: dict[str, Any]) -> None:
     write_json(order["result"], {"key": order["key"], **speed_of(order)})
 
 
+def hold(folder: Path) -> None:
+    """Wait until no other process works on the same part: one whose parent was killed may still be leaving."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        return
+    file = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR)  # never closed: held until this process ends
+    fcntl.flock(file, fcntl.LOCK_EX)
+
+
 def stop_with_parent() -> None:
     """Be interrupted when standard input closes: whoever started this process is gone, however that came about."""
 
@@ -88,4 +98,5 @@ def stop_with_parent() -> None:
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background may have left it ignored
     stop_with_parent()
+    hold(Path(sys.argv[1]).parent)
     sys.exit(main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))))

@@ -13,7 +13,7 @@ from panoptag_pyg.events.dataset import find_files
 from panoptag_pyg.training.data import held_out_events
 
 if TYPE_CHECKING:
-    from panoptag_pyg.comparison.compare import Settings
+    from panoptag_pyg.comparison.engine import Settings
 
 
 @dataclass(frozen=True)

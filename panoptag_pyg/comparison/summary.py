@@ -22,7 +22,7 @@ from panoptag_pyg.evaluation.report import CURVE_EFFICIENCIES
 from panoptag_pyg.output import atomic_output, write_text
 
 if TYPE_CHECKING:
-    from panoptag_pyg.comparison.compare import Row, Settings
+    from panoptag_pyg.comparison.engine import Row, Settings
     from panoptag_pyg.comparison.sample import Sample
 
 JSON, MARKDOWN, FIGURE = "comparison.json", "comparison.md", "rejection.png"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Radius of the jets' circles, that of their clustering.
+#: Radius of the jets' circles where the file doesn't tell that of their clustering.
 JET_RADIUS = 0.4
 PARTICLE_COLOURS = {
     ParticleClass.ELECTRON: "#e76300",
@@ -46,6 +46,7 @@ class EventView:
         probabilities: scores ``[J, C]``.
         attention: weight of each PFO for each jet, mean over heads ``[J, P]``; ``None`` if the model has none.
         title: what event this is.
+        jet_radius: R of the jets' clustering.
     """
 
     pfo_pt: np.ndarray = field(repr=False)
@@ -59,6 +60,7 @@ class EventView:
     probabilities: np.ndarray = field(repr=False)
     attention: np.ndarray | None = field(repr=False)
     title: str
+    jet_radius: float = JET_RADIUS
 
 
 def view_event(
@@ -114,6 +116,7 @@ def view_event(
         attention=attention,
         title=f"{process_label(process)}  event {event} (id {int(block.event['id'][0])})   ·   "
         f"{block.num_pfos} PFOs, {block.num_jets} {'jet' if block.num_jets == 1 else 'jets'}",
+        jet_radius=dataset.files[int(dataset.file_of_events()[event])].jet_radius or JET_RADIUS,
     )
 
 
@@ -129,8 +132,8 @@ def _with_attention(model: nn.Module, batch):
 def draw_event(view: EventView, num_attended: int = 10, max_eta: float | None = None) -> Figure:
     """Draw an event, φ being the circle that it is: circles and lines that cross ±π come in again on the other side.
 
-    Points are PFOs, sized by pT and coloured by particle class; circles (ΔR = 0.4) are jets, coloured by true flavour
-    (predicted, dashed, where that is unknown), with the predicted class and its score beside them; lines go from each
+    Points are PFOs, sized by pT and coloured by particle class; circles of the jets' radius are jets, coloured by true
+    flavour (predicted, dashed, where that is unknown), with the predicted class and its score beside them; lines go from each
     jet's axis to the PFOs with the largest attention, their width by its weight (mean over heads). Form of
     arXiv:2601.16417, figure 5.
 
@@ -143,7 +146,9 @@ def draw_event(view: EventView, num_attended: int = 10, max_eta: float | None = 
 
     attended = _most_attended(view.attention, num_attended)
     if max_eta is None:
-        reach = np.concatenate([np.abs(view.jet_eta) + JET_RADIUS, np.abs(view.pfo_eta[attended[:, 1].astype(int)])])
+        reach = np.concatenate(
+            [np.abs(view.jet_eta) + view.jet_radius, np.abs(view.pfo_eta[attended[:, 1].astype(int)])]
+        )
         max_eta = float(np.clip(reach.max(initial=2.5) + 0.3, 2.8, 5.2))
     with figure_style():
         figure = Figure(figsize=(7.0 * max_eta / np.pi + 2.8, 7.6))
@@ -222,15 +227,15 @@ def _draw_jets(axes: Axes, view: EventView, max_eta: float) -> None:
         colour = _colour(view, jet)
         dashes = "-" if view.flavour[jet] >= 0 else "--"
         for shift in (0, -2 * np.pi, 2 * np.pi):  # the copies outside the frame are clipped
-            if abs(phi + shift) < np.pi + JET_RADIUS:
+            if abs(phi + shift) < np.pi + view.jet_radius:
                 axes.add_patch(
-                    Circle((eta, phi + shift), JET_RADIUS, fill=False, edgecolor=colour, linewidth=2.2,
+                    Circle((eta, phi + shift), view.jet_radius, fill=False, edgecolor=colour, linewidth=2.2,
                            linestyle=dashes, zorder=4)
                 )  # fmt: skip
         axes.plot(eta, phi, marker="+", color=colour, markersize=9, markeredgewidth=1.8, zorder=5)
         best = int(np.argmax(view.probabilities[jet]))
         text = f"{FLAVOUR_NAMES[best]} {view.probabilities[jet, best]:.2f}\n{view.jet_pt[jet]:.0f} GeV"
-        x, y = _label_place(eta, phi, placed, max_eta)
+        x, y = _label_place(eta, phi, placed, max_eta, view.jet_radius)
         placed.append((x, y))
         wrong = view.flavour[jet] >= 0 and best != view.flavour[jet]
         axes.text(
@@ -239,13 +244,15 @@ def _draw_jets(axes: Axes, view: EventView, max_eta: float) -> None:
         )  # fmt: skip
 
 
-def _label_place(eta: float, phi: float, placed: list[tuple[float, float]], max_eta: float) -> tuple[float, float]:
+def _label_place(
+    eta: float, phi: float, placed: list[tuple[float, float]], max_eta: float, radius: float
+) -> tuple[float, float]:
     """Where around a jet its text collides least with those already there, and stays inside the frame."""
     angles = np.deg2rad([90, 270, 0, 180, 45, 135, 225, 315])
     best, cost = (eta, phi), np.inf
     for number, angle in enumerate(angles):
-        x = eta + np.cos(angle) * (JET_RADIUS + 0.36)
-        y = phi + np.sin(angle) * (JET_RADIUS + 0.22)
+        x = eta + np.cos(angle) * (radius + 0.36)
+        y = phi + np.sin(angle) * (radius + 0.22)
         outside = max(abs(x) + 0.34 - max_eta, 0) + max(abs(y) + 0.2 - np.pi, 0)
         near = sum(max(0.0, 1 - abs(x - a) / 0.8) * max(0.0, 1 - abs(y - b) / 0.5) for a, b in placed)
         total = 10 * outside + 3 * near + 0.01 * number

@@ -10,7 +10,14 @@ import numpy as np
 
 from panoptag_pyg.evaluation.style import FLAVOUR_COLOURS, figure_style
 from panoptag_pyg.events import EventBlock, EventFile
-from panoptag_pyg.events.schema import COLUMNS, FLAVOUR_NAMES, FORMAT_NAME, FORMAT_VERSION, Column
+from panoptag_pyg.events.schema import (
+    COLUMNS,
+    CONSTITUENT_COLUMNS,
+    FLAVOUR_NAMES,
+    FORMAT_NAME,
+    FORMAT_VERSION,
+    Column,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -125,9 +132,14 @@ def inspect_file(
         },
         events_read=running.events,
         checked=check,
-        columns=[running.summary(column, getattr(block, column.group)[column.name]) for column in COLUMNS],
+        columns=[running.summary(column, getattr(block, column.group)[column.name]) for column in _columns_of(block)],
     )
     return summary, block
+
+
+def _columns_of(block: EventBlock) -> tuple[Column, ...]:
+    """The columns that a block has: those of every file, and what is known of constituents."""
+    return (*COLUMNS, *(column for column in CONSTITUENT_COLUMNS if column.name in block.constituent))
 
 
 class _Running:
@@ -145,7 +157,7 @@ class _Running:
         for values, counts in ((block.event["process"], self.processes), (block.jet["flavour"], self.flavours)):
             for value, count in zip(*np.unique(values, return_counts=True), strict=True):
                 counts[int(value)] = counts.get(int(value), 0) + int(count)
-        for column in COLUMNS:
+        for column in _columns_of(block):
             values = getattr(block, column.group)[column.name]
             if len(values) == 0:
                 continue
@@ -246,7 +258,7 @@ def summary_figure(summary: FileSummary, block: EventBlock) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
-    wanted = [column for column in COLUMNS if column.group != "event"]
+    wanted = [column for column in _columns_of(block) if column.group != "event"]
     columns = 5
     rows = -(-(len(wanted) + 2) // columns)
     with figure_style():

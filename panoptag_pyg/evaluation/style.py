@@ -19,6 +19,10 @@ PROCESS_LABELS = {
     "tth": r"$t\bar{t}H$",
     "zh": r"$ZH$",
     "tw": r"$tW$",
+    "tth_bb": r"$t\bar{t}H(b\bar{b})$",
+    "zh_bb": r"$ZH(b\bar{b})$",
+    "qcd": "multijets",
+    "qcd_pt200": r"multijets, $\hat{p}_T > 200$ GeV",
     "all": "all processes",
 }
 

@@ -89,10 +89,6 @@ class EventFile:
     def __repr__(self) -> str:
         return f"EventFile({str(self.path)!r}, events={self.num_events}, pfos={self.num_pfos}, jets={self.num_jets})"
 
-    def has(self, path: str) -> bool:
-        """Whether the file holds the column ``group/name``; truth that it doesn't hold reads as the default."""
-        return path in self._file
-
     def read(self, start: int = 0, stop: int | None = None) -> EventBlock:
         """Consecutive events, validated.
 

@@ -3,12 +3,14 @@
 from panoptag_pyg.models.base import Embeddings, Tagger
 from panoptag_pyg.models.decoders import build_decoder, decoder_names, register_decoder
 from panoptag_pyg.models.deep_sets import EFN, PFN
+from panoptag_pyg.models.fatjet_event import FatJetEvent
 from panoptag_pyg.models.jetvit import JetViT
 from panoptag_pyg.models.lorentz import LGATrTagger, LorentzNetTagger, PelicanTagger
 from panoptag_pyg.models.mixer_subjets import MixerSubjets
 from panoptag_pyg.models.multi_head import MultiHeadTagger, with_heads
 from panoptag_pyg.models.panoptag import PanopTag, PanopTagOutput
 from panoptag_pyg.models.part import ParticleTransformer
+from panoptag_pyg.models.particlenet import ParticleNet
 from panoptag_pyg.models.registry import build_tagger, register_tagger, tagger_info, tagger_names
 from panoptag_pyg.models.single_jet import SingleJetTagger
 from panoptag_pyg.ops import Attention
@@ -18,6 +20,7 @@ __all__ = [
     "PFN",
     "Attention",
     "Embeddings",
+    "FatJetEvent",
     "JetViT",
     "LGATrTagger",
     "LorentzNetTagger",
@@ -25,6 +28,7 @@ __all__ = [
     "MultiHeadTagger",
     "PanopTag",
     "PanopTagOutput",
+    "ParticleNet",
     "ParticleTransformer",
     "PelicanTagger",
     "SingleJetTagger",

@@ -8,14 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import HeteroData
 
 from panoptag_pyg.errors import ConfigError, suggest
-from panoptag_pyg.events.jets import jet_view
+from panoptag_pyg.events.jets import JetView
 from panoptag_pyg.models import weaver
-from panoptag_pyg.models.base import Embeddings, Tagger
-from panoptag_pyg.models.jet_inputs import INPUTS, InputFunction, JetInputs
 from panoptag_pyg.models.registry import register_tagger
+from panoptag_pyg.models.weaver_tagger import WeaverTagger
 from panoptag_pyg.nn.batch_norm import RowBatchNorm
 from panoptag_pyg.nn.pair_bias import PairBias
 from panoptag_pyg.nn.particle_block import BlockOptions, ParticleBlock, draw_anew, with_tokens
@@ -63,12 +61,10 @@ _ONLY: dict[str, tuple[Any, ...]] = {
     "activation": ("gelu", "relu"),
     "version": (1, 2, 3, 3.5),
 }
-#: Arguments that say how weaver-core computes, not what.
-_NO_MATTER = ("pair_embed_sparse_eval", "weight_init", "fix_init", "trim", "use_amp", "compile_model")
 
 
 @register_tagger("part", paper="arXiv:2202.03772")
-class ParticleTransformer(Tagger):
+class ParticleTransformer(WeaverTagger):
     r"""Particle Transformer (ParT): one jet's constituents attend to each other with a bias from their momenta.
 
     .. math::
@@ -97,7 +93,7 @@ class ParticleTransformer(Tagger):
         num_cls_layers: class-attention blocks; with 0, the mean over particles is taken. Default 2.
         cls_block_params: as ``block_params``, for the class-attention blocks, which have no dropout by default.
         fc_params: (width, dropout) of hidden layers of the head, each with ReLU. Default: none.
-        activation: ``"gelu"`` (default) or ``"relu"``.
+        activation: ``"gelu"`` (default) or ``"relu"``; the pairs' MLP has GELU in any case, as in weaver-core.
         version: weaver-core's 1 (default: as published), 2, 3 or 3.5: presets of the options above.
         pretrained: a state dict that weaver-core saved, to begin from; its head is kept where it has as many classes,
             and drawn anew where not. Read when training begins, so a trained run doesn't need it any more. Default:
@@ -113,7 +109,8 @@ class ParticleTransformer(Tagger):
     Source: Qu, Li, Qian, *Particle Transformer for Jet Tagging*, arXiv:2202.03772.
     """
 
-    needs = frozenset({"constituents"})
+    input_argument = "input_dim"
+    network: ParticleTransformerNetwork
 
     def __init__(
         self,
@@ -136,113 +133,30 @@ class ParticleTransformer(Tagger):
         pretrained: str | None = None,
     ) -> None:
         super().__init__()
-        given = {name: value for name, value in locals().items() if name in WEAVER_DEFAULTS}
-        features = features or ("jetclass_full" if pretrained else "panoptag")
-        if features not in INPUTS:
-            raise ConfigError(f"there are no features '{features}'{suggest(features, INPUTS)}")
-        self._build(JetInputs(features), {**given, "input_dim": len(JetInputs.names_of(features))})
-        self.pretrained = pretrained
-
-    def _build(self, inputs: JetInputs, given: Mapping[str, Any]) -> None:
-        arguments = weaver.checked_arguments("ParticleTransformer", given, WEAVER_DEFAULTS, _ONLY)
-        self.pretrained: str | None = None
-        self.register_load_state_dict_pre_hook(_other_weights_came)
-        self.inputs = inputs
-        self.network = ParticleTransformerNetwork(arguments)
-        self.dim, self.fc_params = self.network.dim, arguments["fc_params"]
-        self.replace_head(arguments["num_classes"])
+        arguments = {name: value for name, value in locals().items() if name in WEAVER_DEFAULTS}
+        self._build_from_recipe(features, pretrained, arguments)
 
     @classmethod
-    def from_weaver(
-        cls,
-        state_dict: Mapping[str, Tensor],
-        features: str | InputFunction | None = None,
-        **arguments: Any,
-    ) -> ParticleTransformer:
-        """The network of a weaver-core state dict; gives weaver-core's own logits on the same jets.
-
-        Args:
-            state_dict: what ``torch.load(file, weights_only=True)`` gives for a file that weaver-core saved; names of
-                wrappers (``mod.``, ``module.``) are taken off.
-            features: as of the class, or a function ``(JetView, batch) → [N, input_dim]``. Default: by ``input_dim``:
-                17, 13 and 7 are JetClass's, 14 our raw features.
-            **arguments: those that weaver-core's ``ParticleTransformer`` was made with; its defaults for the others.
-                ``trim``, ``use_amp``, ``compile_model``, ``weight_init`` and ``fix_init`` change nothing here.
-
-        Raises:
-            ConfigError: for an argument that doesn't exist or isn't supported.
-            CheckpointError: if the weights are those of another architecture.
-        """
-        weights = weaver_names(state_dict)
-        if "input_dim" not in arguments:
-            raise ConfigError("from_weaver needs weaver-core's own arguments, input_dim and num_classes among them")
-        model = cls.__new__(cls)
-        nn.Module.__init__(model)
-        model._build(JetInputs(features or _features_for(arguments["input_dim"])), arguments)
-        if model.inputs.names and len(model.inputs.names) != arguments["input_dim"]:
-            raise ConfigError(
-                f"features = '{features}' gives {len(model.inputs.names)} inputs, but input_dim is {arguments['input_dim']}"
-            )
-        weaver.load_weights(model, {**_own_buffers(model), **weights}, "the weights")
-        return model
-
-    def replace_head(self, num_classes: int | None) -> None:
-        """A new head for other classes, to fine-tune what the network has learned.
-
-        Args:
-            num_classes: C; ``None`` for no head: the embedding itself.
-        """
-        if num_classes is None or self.fc_params is None:
-            self.head, self.num_classes = nn.Identity(), self.dim
-            return
-        layers, width = [], self.dim
-        for parameters in self.fc_params:
-            out, dropout, activation = (*parameters, "relu")[:3]
-            if activation not in ("relu", "gelu"):
-                raise ConfigError(f"fc_params with activation '{activation}' is not supported, only 'relu' or 'gelu'")
-            function = nn.GELU() if activation == "gelu" else nn.ReLU()
-            layers.append(nn.Sequential(nn.Linear(width, out), function, nn.Dropout(dropout)))
-            width = out
-        self.head, self.num_classes = nn.Sequential(*layers, nn.Linear(width, num_classes)), num_classes
-        draw_anew(self.head)
-
-    def reset_parameters(self) -> None:
-        """Draw all weights anew; the normalisation of the inputs stays."""
-        self.network.reset_parameters()
-        draw_anew(self.head)
-
-    def fit_normalisation(self, batch: HeteroData) -> None:
-        """Take means and deviations of the inputs from training jets; and the pretrained weights, if there are any."""
-        self._load_pretrained()
-        self.inputs.fit(jet_view(batch))
-
-    def embed(self, batch: HeteroData, return_attention: bool = False) -> Embeddings:
-        """Embedding of each jet, before the head [J, dim].
-
-        Raises:
-            ConfigError: if attention is asked for, or the batch has no constituents.
-        """
-        if return_attention:
-            raise ConfigError("a tagger of single jets has no attention over the event to return")
-        self._load_pretrained()
-        jets = jet_view(batch)
-        return Embeddings(self.network(self.inputs(jets, batch), jets.momentum, jets.ptr, jets.max_length))
-
-    def _load_pretrained(self) -> None:
-        if self.pretrained is None:
-            return
-        weights = weaver_names(weaver.read_state_dict(self.pretrained))
-        head = {name: list(value.shape) for name, value in self.head.state_dict().items()}
-        same = head == {
-            name.removeprefix("head."): list(v.shape) for name, v in weights.items() if name.startswith("head.")
+    def weaver_names(cls, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """weaver-core's tensors by our names; also those of its early releases, which had torch's own attention."""
+        return {
+            name.replace("in_proj_weight", "in_proj.weight").replace("in_proj_bias", "in_proj.bias"): value
+            for name, value in super().weaver_names(state_dict).items()
         }
-        source = f"the weights in {self.pretrained}"
-        weaver.load_weights(self, {**_own_buffers(self), **weights}, source, ignore_head=not same)
-        self.pretrained = None
 
-    def __repr__(self) -> str:
-        parameters = sum(p.numel() for p in self.parameters())
-        return f"ParticleTransformer({self.inputs!r}, {self.network!r}, {self.num_classes} classes, {parameters:,} parameters)"
+    @classmethod
+    def _checked(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        return weaver.checked_arguments("ParticleTransformer", arguments, WEAVER_DEFAULTS, _ONLY)
+
+    def _build_network(self, arguments: Mapping[str, Any]) -> None:
+        self.network = ParticleTransformerNetwork(arguments)
+        self.dim = self.network.dim
+
+    def _encode(self, x: Tensor, jets: JetView) -> Tensor:
+        return self.network(x, jets.momentum, jets.ptr, jets.max_length)
+
+    def _draw_head(self) -> None:
+        draw_anew(self.head)
 
 
 class ParticleTransformerNetwork(nn.Module):
@@ -258,6 +172,8 @@ class ParticleTransformerNetwork(nn.Module):
     def __init__(self, arguments: Mapping[str, Any]) -> None:
         super().__init__()
         a = arguments
+        if len(a["embed_dims"]) == 0:
+            raise ConfigError("embed_dims needs at least one width")
         particle, token = block_options(a)
         dim = self.dim = particle.embed_dim
         self.embed = _Embed(a["input_dim"], a["embed_dims"], a["activation"])
@@ -268,9 +184,8 @@ class ParticleTransformerNetwork(nn.Module):
                 raise ConfigError(f"pair_input_dim = {num_pair_features} is not supported, only 0, 1, 3, 4 or 5")
             self.pair_embed = PairBias(
                 [num_pair_features, *a["pair_embed_dims"], particle.num_heads],
-                a["activation"],
-                not a["use_pre_activation_pair"],
-                not a["remove_self_pair"],
+                last_activation=not a["use_pre_activation_pair"],  # and GELU always, as in weaver-core
+                self_pairs=not a["remove_self_pair"],
                 bias=a["version"] < 3,
             )
         self.blocks = nn.ModuleList(ParticleBlock(particle) for _ in range(a["num_layers"]))
@@ -325,7 +240,7 @@ class _Embed(nn.Module):
 
     def __init__(self, in_dim: int, dims: Sequence[int], activation: str) -> None:
         super().__init__()
-        self.input_bn = RowBatchNorm(in_dim) if len(dims) else None
+        self.input_bn = RowBatchNorm(in_dim)
         layers: list[nn.Module] = []
         for dim in dims:
             layers += [nn.LayerNorm(in_dim), nn.Linear(in_dim, dim), nn.GELU() if activation == "gelu" else nn.ReLU()]
@@ -333,14 +248,14 @@ class _Embed(nn.Module):
         self.embed = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.embed(x if self.input_bn is None else self.input_bn(x))
+        return self.embed(self.input_bn(x))
 
 
 def block_options(arguments: Mapping[str, Any]) -> tuple[BlockOptions, BlockOptions]:
     """Make-up of the particle and of the class blocks, as weaver-core derives it from its arguments."""
     embed_dims, version = arguments["embed_dims"], arguments["version"]
     common: dict[str, Any] = {
-        "embed_dim": embed_dims[-1] if len(embed_dims) else arguments["input_dim"],
+        "embed_dim": embed_dims[-1],
         "num_heads": arguments["num_heads"],
         "activation": arguments["activation"],
     }
@@ -370,29 +285,3 @@ def block_options(arguments: Mapping[str, Any]) -> tuple[BlockOptions, BlockOpti
             )
         made.append(options)
     return made[0], made[1]
-
-
-def weaver_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """weaver-core's tensors by our names; those of its releases before 0.4.11, with torch's own attention, too."""
-    renamed = {}
-    for name, value in weaver.without_prefixes(state_dict).items():
-        name = name.replace("in_proj_weight", "in_proj.weight").replace("in_proj_bias", "in_proj.bias")
-        name = "head." + name.removeprefix("fc.") if name.startswith("fc.") else "network." + name
-        renamed[name] = value
-    return renamed
-
-
-def _own_buffers(model: ParticleTransformer) -> dict[str, Tensor]:
-    """What a weaver-core state dict doesn't have: the normalisation of our own features."""
-    return {name: value for name, value in model.state_dict().items() if name.startswith("inputs.")}
-
-
-def _features_for(input_dim: int) -> str:
-    for name in ("jetclass_full", "jetclass_kinpid", "jetclass_kin", "raw"):
-        if len(JetInputs.names_of(name)) == input_dim:
-            return name
-    raise ConfigError(f"say what the {input_dim} inputs are: features = a function (JetView, batch) → [N, {input_dim}]")
-
-
-def _other_weights_came(module: nn.Module, *_: Any) -> None:
-    module.pretrained = None  # type: ignore[assignment]

@@ -22,7 +22,7 @@ class PairEncoding(nn.Module):
 
     .. math:: f_c(d) = \mathrm{sgn}(d)\, \frac{(1 + |d|)^{\beta_c} - 1}{\beta_c}, \qquad \beta_c = \alpha_c^2 + 10^{-6}
 
-    A logarithm at β → 0, linear at β = 1. Starts at β from 0.05 to 0.5.
+    A logarithm at β → 0, linear at β = 1. Starts at random β from 0.05 to 0.5, where the published code spaces them evenly.
 
     Args:
         dim: C.
@@ -39,9 +39,9 @@ class PairEncoding(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Back to the first powers."""
+        """Draw the powers anew."""
         with torch.no_grad():
-            self.alpha.copy_(torch.linspace(0.05, 0.5, len(self.alpha)).sqrt())
+            self.alpha.uniform_(0.05, 0.5).sqrt_()
 
     def forward(self, d: Tensor) -> Tensor:
         power = self.alpha.square() + 1e-6

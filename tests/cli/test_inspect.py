@@ -39,6 +39,17 @@ def test_json_of_one_and_several(path, tmp_path):
     assert [entry["num_events"] for entry in json.loads(run(tmp_path, "--json").stdout)] == [40, 3]
 
 
+def test_columns_of_constituents_show_where_they_are(path, tmp_path):
+    block = displaced_block(np.random.default_rng(1), 5)
+    block.constituent = {"subjet_antikt": np.arange(len(block.constituents), dtype=np.int16) % 3}
+    write_events(tmp_path / "b.h5", block)
+    columns = {column["path"]: column for column in json.loads(run(tmp_path / "b.h5", "--json").stdout)["columns"]}
+    assert columns["constituent/subjet_antikt"]["max"] == 2
+    assert "constituent/subjet_hdbscan" not in columns
+    assert run(tmp_path / "b.h5", "-o", tmp_path / "b.png").exit_code == 0
+    assert "constituent/" not in run(path).output
+
+
 def test_figure_by_suffix(path, tmp_path):
     assert run(path, "-o", tmp_path / "a.pdf").exit_code == 0
     assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")

@@ -103,3 +103,15 @@ def test_model_without_attention(dataset):
 def test_out_of_range_names_the_valid_range(dataset, event):
     with pytest.raises(PanopTagError, match="events 0 to 8"):
         view_event(ToyTagger(), dataset, event)
+
+
+@pytest.mark.parametrize(("attributes", "radius"), [({}, 0.4), ({"jets": {"radius": 1.0}}, 1.0)])
+def test_circles_have_the_radius_of_the_jets(tmp_path, attributes, radius):
+    from matplotlib.patches import Circle
+
+    block = displaced_block(np.random.default_rng(3), 9, jets_per_event=4)
+    dataset = EventDataset(write_events(tmp_path / "a.h5", block, attributes=attributes))
+    figure = draw_event(view_event(ToyTagger(), dataset, int(np.argmax(dataset.num_jets()))))
+    circles = [patch for patch in figure.axes[0].patches if isinstance(patch, Circle)]
+    assert circles
+    assert {circle.radius for circle in circles} == {radius}

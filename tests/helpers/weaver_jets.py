@@ -65,9 +65,11 @@ def padded(view: JetView, features: Tensor, length: int | None = None) -> tuple[
 
     def dense(values: Tensor) -> Tensor:
         full = values.new_zeros(num_jets, values.size(1), length)
-        return full.index_put((view.jet, torch.zeros(()).long().expand_as(place), place), values[:, 0]) if values.size(
-            1
-        ) == 1 else full.permute(0, 2, 1).index_put((view.jet, place), values).permute(0, 2, 1).contiguous()
+        return (
+            full.index_put((view.jet, torch.zeros(()).long().expand_as(place), place), values[:, 0])
+            if values.size(1) == 1
+            else full.permute(0, 2, 1).index_put((view.jet, place), values).permute(0, 2, 1).contiguous()
+        )
 
     mask = dense(torch.ones(len(place), 1)).bool()
     return dense(view.pos), dense(features), dense(view.momentum[:, [1, 2, 3, 0]]), mask

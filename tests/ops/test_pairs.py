@@ -93,9 +93,7 @@ def test_other_numbers_of_features_are_refused(rng, num_features):
 def test_pair_embedding_is_an_mlp_on_the_features(rng, monkeypatch, activation, self_pairs, last_activation):
     monkeypatch.setattr(sys.modules["panoptag_pyg.ops.pair_embedding"], "CHUNK", 7)
     momentum, ptr = random_momentum(rng, 11), ptr_of(LENGTHS)
-    leaves = [
-        torch.from_numpy(rng.normal(size=shape)).requires_grad_() for shape in ((6, 4), (6,), (3, 6), (3,))
-    ]
+    leaves = [torch.from_numpy(rng.normal(size=shape)).requires_grad_() for shape in ((6, 4), (6,), (3, 6), (3,))]
     linears = [(leaves[0], leaves[1]), (leaves[2], leaves[3])]
     actual = ops.pair_embedding(momentum, ptr, linears, activation, last_activation, self_pairs)
     act = getattr(F, activation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -254,7 +255,7 @@ def _measure_speed(rows: Sequence[Row], sample: Sample, settings: Settings, list
     folder = settings.output / "parts"
     path = folder / "speed.json"
     before = read_json(path)
-    if before.get("key") == key and before["load"]["quiet"]:
+    if before.get("key") == key and before.get("load", {}).get("quiet"):
         return before
     order = {
         "kind": "speed",
@@ -272,7 +273,8 @@ def _measure_speed(rows: Sequence[Row], sample: Sample, settings: Settings, list
 
 
 def cores(settings: Settings) -> int:
-    """CPU threads of the timing."""
+    """CPU threads of the timing: as asked for, else ``OMP_NUM_THREADS``, else the cores granted to this process."""
     from panoptag_pyg.training.cpu import usable_cores
 
-    return settings.threads or usable_cores()
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return settings.threads or (int(asked) if asked.isdigit() and int(asked) else usable_cores())
