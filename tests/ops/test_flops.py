@@ -136,7 +136,7 @@ def test_weighted_neighbours(lengths):
     weight = leaf(sum(lengths), k)
 
     def plain():
-        return weight[:, None] @ features[table]
+        return [row[:, :n] @ features[near[:n]] for row, near, n in zip(weight[:, None], table, count, strict=True)]
 
     assert counted(lambda: ops.weighted_neighbours(features, weight, table, count)) == counted(plain)
 
