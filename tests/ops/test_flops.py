@@ -110,6 +110,26 @@ def test_norm_and_linear(rng):
     assert with_backward(ours) == with_backward(plain)
 
 
+def test_weighted_neighbours_and_their_attention(rng, lengths):
+    """By hand: as many products as there are edges."""
+    ptr, total, k = ptr_of(lengths), sum(lengths), int(rng.integers(1, 9))
+    edges = sum(n * min(n - 1, k) for n in lengths)
+    table, count = ops.neighbour_table(leaf(total, 3), k, ptr), ops.neighbour_count(ptr, k, total)
+    features, weight = leaf(total, 5), leaf(total, k)
+    floats = leaf(total, 2, 6), leaf(total, 2, 6), leaf(total, 2), leaf(2, 6)
+
+    def mean_and_maximum():
+        return ops.weighted_neighbours(features, weight, table, count)
+
+    def attention():
+        return ops.neighbour_attention(*floats, table, count)[0]
+
+    assert counted(mean_and_maximum) == 2 * edges * 5
+    assert with_backward(mean_and_maximum) == 3 * 2 * edges * 5
+    assert counted(attention) == 4 * edges * 2 * 6
+    assert with_backward(attention) == 3 * 4 * edges * 2 * 6
+
+
 def test_every_operation_has_a_formula_or_none_to_have():
     """One that is added without a formula would be counted as nothing."""
     from torch.utils.flop_counter import flop_registry
