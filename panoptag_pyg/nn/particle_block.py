@@ -197,7 +197,9 @@ class _Projections(nn.Module):
 
     def out(self, y: Tensor, query: Tensor) -> Tensor:
         if hasattr(self, "gate_proj"):
-            y = y * torch.sigmoid(self.gate_proj(query)).view(y.size(0), self.num_heads, self.gate_proj.out_features // self.num_heads)
+            y = y * torch.sigmoid(self.gate_proj(query)).view(
+                y.size(0), self.num_heads, self.gate_proj.out_features // self.num_heads
+            )
         return self.out_proj(y.flatten(1))
 
 

@@ -1,7 +1,7 @@
 """Attention with a bias per pair in plain torch: sets of equal length as one dense block, without padding.
 
-On a CPU a matrix product of a few dozen rows costs little more than its call, so the sets of equal length, some ten of a
-few hundred jets, share calls: forward 4 · n² · d · H multiply-adds and 2 passes over n² · H scores per set, whatever
+On a CPU a matrix product of a few dozen rows costs little more than its call, so the sets of equal length, some ten
+of a few hundred jets, share calls: 2 · n² · d · H multiply-adds and three passes over n² · H scores per set, whatever
 the longest set is. Scores are computed again for the backward pass, which keeps memory at one block. A GPU, which
 this many launches would leave idle, pads.
 """
@@ -29,7 +29,8 @@ def forward(
     """See :mod:`panoptag_pyg.ops.pair_attention`."""
     lengths = ptr.diff().tolist()
     order = _Order(ptr, lengths)
-    q, k, v, bias, scale = (order.points(q), order.points(k), order.points(v), order.pairs(bias), order.pairs(scale))
+    q, k, v, bias = order.points(q), order.points(k), order.points(v), order.pairs(bias)
+    scale = None if scale is None else order.pairs(scale)
     out = torch.empty_like(q)
     for block in _blocks(order.lengths, q.size(1)):
         weight = _weights(q, k, bias, block)
@@ -53,7 +54,7 @@ def backward(
     lengths = ptr.diff().tolist()
     order = _Order(ptr, lengths)
     grad_out, q, k, v = (order.points(tensor) for tensor in (grad_out, q, k, v))
-    bias, scale = order.pairs(bias), order.pairs(scale)
+    bias, scale = order.pairs(bias), None if scale is None else order.pairs(scale)
     grad_q, grad_k, grad_v, grad_bias = (torch.empty_like(tensor) for tensor in (q, k, v, bias))
     for block in _blocks(order.lengths, q.size(1)):
         weight = _weights(q, k, bias, block)
@@ -128,8 +129,8 @@ class _Order:
     def points(self, x: Tensor) -> Tensor:
         return x if self.point_rows is None else x[self.point_rows]
 
-    def pairs(self, x: Tensor | None) -> Tensor | None:
-        return x if self.point_rows is None or x is None else x[self.pair_rows]
+    def pairs(self, x: Tensor) -> Tensor:
+        return x if self.point_rows is None else x[self.pair_rows]
 
     def points_back(self, x: Tensor) -> Tensor:
         return x if self.point_rows is None else torch.empty_like(x).index_copy_(0, self.point_rows, x)
