@@ -22,8 +22,9 @@ class ParticleEdgeConv(nn.Module):
     r"""One block of ParticleNet.
 
     .. math::
-        y_i = \mathrm{ReLU}\Big(\mathrm{BN}(S x_i) + \frac1k \sum_{j} h([x_i,\; x_j - x_i])\Big), \quad j \in \mathrm{kNN}(i),
-        \qquad h = (\mathrm{ReLU} \circ \mathrm{BN} \circ W_L) \circ \dots \circ (\mathrm{ReLU} \circ \mathrm{BN} \circ W_1)
+        y_i = \mathrm{ReLU}\Big(\mathrm{BN}(S x_i) + \frac1k \sum_{j \in \mathrm{kNN}(i)} h([x_i,\; x_j - x_i])\Big)
+
+    where h is layers of ReLU ∘ BN ∘ W.
 
     A constituent isn't its own neighbour. Where a jet has fewer than k others, the free places are taken by a point
     whose features are 0: what a padded constituent is to weaver-core, so its logits come out the same. The first

@@ -18,6 +18,8 @@ from torch import Tensor
 
 #: Scores of one dense block: some megabytes, which stay in the cache.
 BLOCK = 1 << 20
+#: torch's softmax over fewer numbers than a vector register holds goes one by one, several times slower.
+REGISTER = 16
 
 #: Rows of points and of pairs, sets, and points per set.
 Block = tuple[slice, slice, int, int]
@@ -66,7 +68,7 @@ def backward(
             factor = _pair_block(scale, block)
             dropped, grad_weight = weight * factor, grad_weight * factor
         _point_block(grad_v, block).copy_(dropped.mT @ grad)
-        grad_score = torch._softmax_backward_data(grad_weight, weight, -1, weight.dtype)
+        grad_score = _softmax_backward(grad_weight, weight)
         _pair_block(grad_bias, block).copy_(grad_score)
         grad_score = grad_score.mul_(1 / math.sqrt(q.size(2)))
         _point_block(grad_q, block).copy_(grad_score @ _point_block(k, block))
@@ -82,7 +84,22 @@ def backward(
 def _weights(q: Tensor, k: Tensor, bias: Tensor, block: Block) -> Tensor:
     """Weights of a block of sets before dropout: [sets, H, n, n]."""
     score = (_point_block(q, block) * (1 / math.sqrt(q.size(2)))) @ _point_block(k, block).mT
-    return torch.softmax(score.add_(_pair_block(bias, block)), -1)
+    return _softmax(score.add_(_pair_block(bias, block)))
+
+
+def _softmax(score: Tensor) -> Tensor:
+    """Over the last axis; may overwrite the scores."""
+    if score.size(-1) >= REGISTER or score.dtype not in (torch.float32, torch.float64):
+        return torch.softmax(score, -1)
+    score = score.sub_(score.amax(-1, keepdim=True)).exp_()
+    return score.div_(score.sum(-1, keepdim=True))
+
+
+def _softmax_backward(grad: Tensor, weight: Tensor) -> Tensor:
+    if weight.size(-1) >= REGISTER or weight.dtype not in (torch.float32, torch.float64):
+        return torch._softmax_backward_data(grad, weight, -1, weight.dtype)
+    grad = grad * weight
+    return grad.sub_(weight * grad.sum(-1, keepdim=True))
 
 
 def _blocks(lengths: list[int], num_heads: int) -> Iterator[Block]:
@@ -112,12 +129,12 @@ def _pair_block(x: Tensor, block: Block) -> Tensor:
 
 
 class _Order:
-    """Sets of equal length side by side; nothing moves where they are already."""
+    """Sets of equal length side by side; nothing moves where they are already, or where few are of equal length."""
 
     def __init__(self, ptr: Tensor, lengths: list[int]) -> None:
         self.lengths = lengths
         self.point_rows: Tensor | None = None
-        if sum(1 for _ in groupby(lengths)) <= len(set(lengths)):
+        if sum(1 for _ in groupby(lengths)) <= 2 * len(set(lengths)):
             return
         length = ptr.diff()
         order = torch.argsort(length, stable=True)
