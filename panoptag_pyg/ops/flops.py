@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+import panoptag_pyg.ops.pair_embedding_training  # noqa: F401  registers its operation
+
 #: Of one distance in two dimensions: two differences, one wrapped, two squares, one sum.
 DISTANCE_2D = 6
 #: Operations that only reduce, normalise, select or move numbers.
@@ -151,7 +153,6 @@ def _norm_linear_backward_flops(
 def pair_attention_flops(
     q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: Tensor | None, ptr: Tensor, *_: Any
 ) -> int:
-<<<<<<< HEAD
     """As :func:`ragged_attention_flops`; the bias is only added."""
     return ragged_attention_flops(q, k, v, ptr, ptr)
 
@@ -208,31 +209,18 @@ def neighbour_attention_flops(
 @formula("neighbour_attention_backward")
 def _neighbour_attention_backward_flops(grad: Tensor, *arguments: Any) -> int:
     return 2 * neighbour_attention_flops(*arguments)
-=======
-    """q·k and weights·v of all pairs of the same set, of all heads."""
-    return 2 * pairs(ptr, ptr) * q.size(1) * (q.size(2) + v.size(2))
 
 
-@formula("pair_attention_backward")
-def _pair_attention_backward_flops(grad: Tensor, *arguments: Any) -> int:
-    return 2 * pair_attention_flops(*arguments)
+@formula("pair_embedding_training")
+def _pair_embedding_training_flops(
+    momentum: Tensor, ptr: Tensor, parameters: Sequence[Tensor], running: Any, step: float, eps: float, *how: Any
+) -> int:
+    return pair_embedding_flops(momentum, ptr, parameters, *how)
 
 
-@formula("pair_embedding")
-def pair_embedding_flops(momentum: Tensor, ptr: Tensor, parameters: Sequence[Tensor], *_: Any) -> int:
-    """The MLP's products on the lower half of the pairs."""
-    lower = (pairs(ptr, ptr) + len(momentum)) // 2
-    return 2 * lower * sum(parameter.numel() for parameter in parameters if parameter.dim() == 2)
-
-
-@formula("pair_embedding_backward")
-def _pair_embedding_backward_flops(grad: Tensor, *arguments: Any) -> int:
-    return 2 * pair_embedding_flops(*arguments)
-
-
-formula("pair_embedding_training")(pair_embedding_flops)
-formula("pair_embedding_training_backward")(_pair_embedding_backward_flops)
->>>>>>> C
+@formula("pair_embedding_training_backward")
+def _pair_embedding_training_backward_flops(grad: Tensor, *arguments: Any) -> int:
+    return 2 * _pair_embedding_training_flops(*arguments)
 
 
 def _bounds(x: Tensor, batch: Tensor | None, ptr: Tensor | None) -> Tensor:
