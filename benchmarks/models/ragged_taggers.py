@@ -92,7 +92,9 @@ def ragged_call(model: nn.Module, jets: weaver.Jets, settings: Settings) -> Call
     lengths = real.sum(1)
     ptr = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
     x, pos, vectors = (part.transpose(1, 2)[real] for part in (jets.features, jets.points, jets.vectors))
-    further = (vectors[:, [3, 0, 1, 2]], ptr, int(lengths.max())) if isinstance(model, ParticleTransformer) else (pos, ptr)
+    further = (
+        (vectors[:, [3, 0, 1, 2]], ptr, int(lengths.max())) if isinstance(model, ParticleTransformer) else (pos, ptr)
+    )
 
     def run() -> Tensor:
         with torch.no_grad(), precision(settings):
