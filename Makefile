@@ -15,8 +15,11 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 KERNELS ?=
 # Where wheels of the kernels are.
 KERNEL_WHEELS ?= $(if $(wildcard ../shared/wheels),../shared/wheels,https://data.pyg.org/whl/torch-$(shell $(PYTHON) -c 'import torch; print(torch.__version__)').html)
-# What pytest gets besides: make test ARGS="tests/ops -x".
+# What pytest, the demo or the comparison get besides: make test ARGS="tests/ops -x", make compare ARGS="--seeds 3".
 ARGS ?=
+# What make compare puts beside each other: every shipped recipe of a flavour tagger at small size; the first is the
+# reference. paper.toml takes a GPU, tiny.toml is for tests.
+COMPARED ?= data/recipes/small.toml $(filter-out %/paper.toml %/small.toml %/tiny.toml data/recipes/task_%,$(sort $(wildcard data/recipes/*.toml)))
 
 TORCH_VERSION := $(shell sed -n 's/^torch==//p' constraints.txt)
 PYTHON := $(VENV)/bin/python
@@ -29,13 +32,23 @@ PYTEST := OMP_NUM_THREADS=1 $(if $(KERNELS),PYTHONPATH=$(abspath $(KERNEL_FOLDER
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all check format docs readme tables constraints environment kernels clean
+.PHONY: help demo compare test test-all check format docs readme tables constraints environment kernels clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
 
 demo: $(READY) ## simulate, train, evaluate and draw, into demo/; goes on where it was interrupted
 	$(PYTHON) -m panoptag_pyg.cli demo $(ARGS)
+
+# Trained on three processes of the sample; tested on other events of these, and of ZH, never trained on.
+COMPARE_TRAIN := $(patsubst %,--data data/sample/%.h5,ttbar single_top ttH)
+COMPARE_TEST := $(patsubst %,comparison/events/%.h5,ttbar single_top ttH ZH)
+
+compare: $(READY) $(COMPARE_TEST) ## train every small tagger, put all into one table in comparison/table; goes on where it was interrupted
+	$(PYTHON) -m panoptag_pyg.cli compare $(COMPARED) $(COMPARE_TRAIN) --test comparison/events --output comparison/table --workers $(JOBS) $(ARGS)
+
+comparison/events/%.h5: | $(READY)
+	$(PYTHON) -m panoptag_pyg.cli simulate --process $* --events 1000 --seed 902 --workers $(JOBS) --subjets --output $@
 
 test: $(PEERS) $(if $(KERNELS),kernels) ## run the tests that take minutes in all; KERNELS=1: with the compiled kernels
 	$(PYTEST) $(ARGS)
@@ -59,8 +72,9 @@ docs: $(READY) ## build the site into docs/_build/html; a warning is an error
 readme: $(READY) ## put the demo's measured table and figures into README.md
 	$(PYTHON) docs/readme_results.py demo
 
-tables: $(READY) ## put the runs in benchmarks/results into docs/benchmarks.md
+tables: $(READY) ## put the runs in benchmarks/results into docs/benchmarks.md and docs/comparison.md
 	$(PYTHON) docs/benchmark_tables.py
+	$(PYTHON) docs/comparison_tables.py
 
 constraints: $(READY) ## move every pin but PyTorch's to the newest release that fits
 	$(PIP) install --upgrade --upgrade-strategy eager --prefer-binary 'torch==$(TORCH_VERSION)' --editable '.[all]'
@@ -70,7 +84,7 @@ constraints: $(READY) ## move every pin but PyTorch's to the newest release that
 
 environment: $(READY) ## only set up .venv
 
-clean: ## remove the environment and everything built; keeps demo/
+clean: ## remove the environment and everything built; keeps demo/ and comparison/
 	rm -rf $(VENV) build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 # -- the environment -----------------------------------------------------------------------------------------

@@ -210,3 +210,14 @@ def test_the_benchmark_tables_are_those_of_the_committed_runs(monkeypatch: pytes
 
     page = benchmark_tables.PAGE.read_text(encoding="utf-8")
     assert benchmark_tables.filled(page) == page, "run `make tables`"
+
+
+def test_the_comparison_is_the_committed_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import comparison_tables
+
+    page = comparison_tables.PAGE.read_text(encoding="utf-8")
+    assert comparison_tables.filled(page) == page, "run `make tables`"
+    for stem, result in comparison_tables.committed().items():
+        assert (comparison_tables.IMAGES / f"{stem}.png").is_file(), "run `make tables`"
+        assert not [row for row in result["rows"] if row["source"].startswith("/")]
