@@ -9,6 +9,7 @@ from panoptag_pyg.backbones.lgatr import LGATrBackbone
 from panoptag_pyg.backbones.lorentznet import LorentzNetBackbone
 from panoptag_pyg.backbones.mixer import MixerBackbone
 from panoptag_pyg.backbones.panoptag import PanopTagBackbone
+from panoptag_pyg.backbones.part import ParTBackbone
 from panoptag_pyg.backbones.pelican import PelicanBackbone
 from panoptag_pyg.backbones.pyg import PyGBackbone
 from panoptag_pyg.backbones.registry import (
@@ -36,6 +37,7 @@ __all__ = [
     "LorentzNetBackbone",
     "MixerBackbone",
     "PanopTagBackbone",
+    "ParTBackbone",
     "PelicanBackbone",
     "PyGBackbone",
     "TransformerBackbone",

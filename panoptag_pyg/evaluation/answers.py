@@ -105,7 +105,9 @@ class Answers:
         return f"Answers({', '.join(self.tasks)}; {rows} of {self.num_events} events)"
 
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> Path:
-        """Write an HDF5 file: ``LEVEL/COLUMN`` of the rows, ``LEVEL/TASK/COLUMN`` of the answers; whole or not at all.
+        """Write an HDF5 file: ``LEVEL/COLUMN`` of the rows, ``answers/TASK/COLUMN`` of the answers; whole or not at all.
+
+        A task's columns have an entry for each row of its level, which its group's attribute ``level`` names.
 
         Args:
             path: the file, usually ``*.h5``.
@@ -128,7 +130,8 @@ class Answers:
                     dataset = file.create_dataset(f"{level}/{name}", data=table.rows[name].astype(dtype))
                     dataset.attrs["unit"], dataset.attrs["meaning"] = unit, meaning
                 for part, columns in table.parts.items():
-                    group = file.create_group(f"{level}/{part}")
+                    group = file.create_group(f"answers/{part}")
+                    group.attrs["level"] = level
                     group.attrs["task"] = self.tasks[part]["task"]
                     group.attrs["classes"] = json.dumps(self.tasks[part]["classes"])
                     for name, values in columns.items():
@@ -165,7 +168,7 @@ class Answers:
                         {
                             part: {
                                 name: values[:]
-                                for name, values in file[f"{level}/{part}"].items()
+                                for name, values in file[f"answers/{part}"].items()
                                 if name != "probabilities"
                             }
                             for part, task in tasks.items()

@@ -133,8 +133,8 @@ def draw_event(view: EventView, num_attended: int = 10, max_eta: float | None = 
     """Draw an event, φ being the circle that it is: circles and lines that cross ±π come in again on the other side.
 
     Points are PFOs, sized by pT and coloured by particle class; circles of the jets' radius are jets, coloured by true
-    flavour (predicted, dashed, where that is unknown), with the predicted class and its score beside them; lines go from each
-    jet's axis to the PFOs with the largest attention, their width by its weight (mean over heads). Form of
+    flavour (predicted, dashed, where that is unknown), with the predicted class and its score beside them; lines go
+    from each jet's axis to the PFOs with the largest attention, their width by its weight (mean over heads). Form of
     arXiv:2601.16417, figure 5.
 
     Args:

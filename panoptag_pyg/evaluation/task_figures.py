@@ -64,7 +64,7 @@ def classes_figures(
     largest = np.bincount(label, np.maximum(weight, 0), len(names)).argmax()
     figures: Figures = {
         "accuracy": share(logits.argmax(axis=1) == label, everything, weight, bootstrap, "nothing labelled"),
-        f"share of {names[largest]}": share(label == largest, everything, weight, bootstrap, "nothing labelled"),
+        f"{names[largest]} share": share(label == largest, everything, weight, bootstrap, "nothing labelled"),
     }
     if "fraction" in columns:
         error = np.abs(softmax(logits)[:, 1] - columns["fraction"])

@@ -128,7 +128,7 @@ def angularities(block: EventBlock, exponents: Sequence[tuple[float, float]]) ->
 
 
 def jet_radius(attributes: dict) -> float:
-    """R of a file's jets by its attributes: ``jets`` where they were clustered anew, else the detector card, else 0.4."""
+    """R of a file's jets by its attributes: ``jets`` if they were clustered anew, else the detector card, else 0.4."""
     card = attributes.get("detector_card")
     jets = attributes.get("jets", card.get("jets") if isinstance(card, dict) else None)
     radius = jets.get("radius") if isinstance(jets, dict) else None

@@ -89,7 +89,7 @@ class MixerSubjets(Tagger):
             raise ConfigError(f"num_heads must divide dim, got dim={dim} and num_heads={num_heads}")
         if num_constituents < 1 or num_subjets < 1:
             raise ConfigError(
-                f"a mixer needs places, got {num_constituents} for constituents and {num_subjets} for subjets"
+                f"num_constituents and num_subjets must be at least 1, got {num_constituents} and {num_subjets}"
             )
         self.subjets = subjets
         self.needs = frozenset({"constituents", f"constituent/subjet_{subjets}"})

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from panoptag_pyg import ops
 from panoptag_pyg.nn.batch_norm import RowBatchNorm
+from panoptag_pyg.ops.pair_embedding_training import pair_embedding_training
+from panoptag_pyg.ops.ragged import compute_dtype
 
 
 class PairBias(nn.Module):
@@ -67,18 +69,38 @@ class PairBias(nn.Module):
             return ops.pair_embedding(
                 momentum, ptr, self._folded(), self.activation, self.last_activation, self.self_pairs
             )
+        if torch.compiler.is_compiling():
+            return self._traced(momentum, ptr)
         num_features = self.embed[0].num_features
         features = ops.pair_features(momentum, ptr, num_features, self.self_pairs)  # type: ignore[arg-type]
         return ops.mirror_pairs(self.embed(features.to(self.embed[1].weight.dtype)), ptr, self.self_pairs)  # type: ignore[arg-type, union-attr]
 
+    def _traced(self, momentum: Tensor, ptr: Tensor) -> Tensor:
+        norms, linears = self._norms_and_linears()
+        dtype = compute_dtype(linears[0].weight)
+        parameters = [norms[0].weight, norms[0].bias]
+        for linear, norm in zip(linears, norms[1:], strict=True):
+            bias = linear.weight.new_zeros(linear.out_features) if linear.bias is None else linear.bias
+            parameters += [linear.weight, bias, norm.weight, norm.bias]
+        running: list[Tensor] = [tensor for norm in norms for tensor in (norm.running_mean, norm.running_var)]  # type: ignore[misc]
+        how = (norms[0].momentum or 0.0, norms[0].eps, self.activation, self.last_activation, self.self_pairs)
+        before = [tensor.clone() for tensor in running]  # these change below, and backward needs them
+        bias, statistics = pair_embedding_training(momentum.detach(), ptr, parameters, before, *how)
+        with torch.no_grad():
+            for tensor, new in zip(running, statistics.split([tensor.size(0) for tensor in running]), strict=True):
+                tensor.copy_(new)
+        return bias.to(dtype)
+
+    def _norms_and_linears(self) -> tuple[list[RowBatchNorm], list[nn.Linear]]:
+        norms = [layer for layer in self.embed if isinstance(layer, RowBatchNorm)]
+        return norms, [layer for layer in self.embed if isinstance(layer, nn.Linear)]
+
     def _folded(self) -> list[tuple[Tensor, Tensor]]:
         """Weight and bias of each linear layer with the normalisations before the first and after every one."""
-        norms = [layer for layer in self.embed if isinstance(layer, RowBatchNorm)]
-        linears = []
+        norms, layers = self._norms_and_linears()
+        linears: list[tuple[Tensor, Tensor]] = []
         scale_in, shift_in = norms[0].affine_map()
-        for linear, norm in zip(
-            (layer for layer in self.embed if isinstance(layer, nn.Linear)), norms[1:], strict=True
-        ):
+        for linear, norm in zip(layers, norms[1:], strict=True):
             weight, bias = linear.weight, linear.bias
             if not linears:
                 at_shift = weight @ shift_in

@@ -141,7 +141,7 @@ class ParticleBlock(nn.Module):
     def _after_attention(self, y: Tensor, query: Tensor, residual: Tensor, sets: Tensor) -> Tensor:
         y = self.attn.out(y, query)
         if self.c_attn is not None:
-            y = (y.view(-1, len(self.c_attn), y.size(1) // len(self.c_attn)) * self.c_attn[:, None]).flatten(1)
+            y = (y.unflatten(1, (self.options.num_heads, -1)) * self.c_attn[:, None]).flatten(1)
         y = self.dropout(self.post_attn_norm(y))
         return self._drop_path(self.ls1(y), sets) + residual
 
@@ -172,7 +172,8 @@ class _Projections(nn.Module):
 
     def __init__(self, o: BlockOptions, norm: type[nn.Module]) -> None:
         super().__init__()
-        dim, self.num_heads = o.embed_dim, o.num_heads
+        dim = o.embed_dim
+        self.num_heads, self.head_dim = o.num_heads, dim // o.num_heads
         self.in_proj = nn.Linear(dim, 3 * dim, bias=o.use_bias)
         self.out_proj = nn.Linear(dim, dim, bias=o.use_bias)
         self.q_norm, self.k_norm = (norm(dim // o.num_heads) if o.use_qk_norm else nn.Identity() for _ in range(2))
@@ -180,23 +181,25 @@ class _Projections(nn.Module):
             self.gate_proj = nn.Linear(dim, o.num_heads if o.headwise_attn_output_gate else dim, bias=o.use_bias)
 
     def all(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        q, k, v = self.in_proj(x).view(x.size(0), 3, self.num_heads, -1).unbind(1)
+        q, k, v = self.in_proj(x).view(x.size(0), 3, self.num_heads, self.head_dim).unbind(1)
         return self.q_norm(q), self.k_norm(k), v
 
     def query(self, x: Tensor) -> Tensor:
         dim = x.size(1)
         bias = None if self.in_proj.bias is None else self.in_proj.bias[:dim]
-        return self.q_norm(F.linear(x, self.in_proj.weight[:dim], bias).view(x.size(0), self.num_heads, -1))
+        return self.q_norm(F.linear(x, self.in_proj.weight[:dim], bias).view(x.size(0), self.num_heads, self.head_dim))
 
     def keys(self, x: Tensor) -> tuple[Tensor, Tensor]:
         dim = x.size(1)
         bias = None if self.in_proj.bias is None else self.in_proj.bias[dim:]
-        k, v = F.linear(x, self.in_proj.weight[dim:], bias).view(x.size(0), 2, self.num_heads, -1).unbind(1)
+        k, v = F.linear(x, self.in_proj.weight[dim:], bias).view(x.size(0), 2, self.num_heads, self.head_dim).unbind(1)
         return self.k_norm(k), v
 
     def out(self, y: Tensor, query: Tensor) -> Tensor:
         if hasattr(self, "gate_proj"):
-            y = y * torch.sigmoid(self.gate_proj(query)).view(y.size(0), self.num_heads, -1)
+            y = y * torch.sigmoid(self.gate_proj(query)).view(
+                y.size(0), self.num_heads, self.gate_proj.out_features // self.num_heads
+            )
         return self.out_proj(y.flatten(1))
 
 

@@ -13,9 +13,11 @@ from panoptag_pyg.ops import (
     attention,
     edge_convolution,
     edge_convolution_torch,
+    neighbour_attention,
     neighbours,
     neighbours_torch,
     norm_linear,
+    weighted_neighbours,
 )
 from panoptag_pyg.ops.edge_convolution_torch import first_products, grad_of_first_products
 from panoptag_pyg.ops.registry import register_backend
@@ -206,4 +208,81 @@ register_backend(
     unusable=unusable,
     devices=("cpu",),
     supports=_supports_attention,
+)
+
+
+def weighted_neighbours_forward(
+    features: Tensor, weight: Tensor, table: Tensor, count: Tensor, training: bool
+) -> tuple[Tensor, Tensor]:
+    """Forward pass of :func:`panoptag_pyg.ops.weighted_neighbours`; half precision runs in plain torch."""
+    if features.dtype not in (torch.float32, torch.float64) or table.numel() == 0:
+        return weighted_neighbours.torch_forward(features, weight, table, count, training)
+    from panoptag_pyg.ops.kernels_numba.weighted_neighbours import forward
+
+    return forward(features, weight, table, count, training)
+
+
+def weighted_neighbours_backward(
+    grad_out: Tensor, features: Tensor, weight: Tensor, table: Tensor, count: Tensor, winner: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Backward pass of :func:`panoptag_pyg.ops.weighted_neighbours`."""
+    if features.dtype not in (torch.float32, torch.float64) or table.numel() == 0:
+        return weighted_neighbours.torch_backward(grad_out, features, weight, table, count, winner)
+    from panoptag_pyg.ops.kernels_numba.weighted_neighbours import backward
+
+    return backward(grad_out, features, weight, table, count, winner)
+
+
+def neighbour_attention_forward(
+    centre: Tensor, neighbour: Tensor, score: Tensor, weight: Tensor, table: Tensor, count: Tensor, training: bool
+) -> tuple[Tensor, Tensor]:
+    """Forward pass of :func:`panoptag_pyg.ops.neighbour_attention`; what isn't float32 runs in plain torch."""
+    inputs = centre, neighbour, score, weight, table, count
+    if centre.dtype != torch.float32 or table.numel() == 0:
+        return neighbour_attention.torch_forward(*inputs, training)
+    from panoptag_pyg.ops.kernels_numba.neighbour_attention import forward
+
+    return forward(*inputs, training)
+
+
+def neighbour_attention_backward(
+    grad_out: Tensor,
+    centre: Tensor,
+    neighbour: Tensor,
+    score: Tensor,
+    weight: Tensor,
+    table: Tensor,
+    count: Tensor,
+    winner: Tensor,
+) -> tuple[Tensor, ...]:
+    """Backward pass of :func:`panoptag_pyg.ops.neighbour_attention`."""
+    inputs = centre, neighbour, score, weight, table, count
+    if centre.dtype != torch.float32 or table.numel() == 0:
+        return neighbour_attention.torch_backward(grad_out, *inputs, winner)
+    from panoptag_pyg.ops.kernels_numba.neighbour_attention import backward
+
+    return backward(grad_out, *inputs, winner)
+
+
+def _is_float32(dtype: torch.dtype, **info: Any) -> bool:
+    return dtype == torch.float32
+
+
+register_backend(
+    "weighted_neighbours",
+    "numba",
+    weighted_neighbours_forward,
+    backward=weighted_neighbours_backward,
+    unusable=unusable,
+    devices=("cpu",),
+    supports=_is_float32,
+)
+register_backend(
+    "neighbour_attention",
+    "numba",
+    neighbour_attention_forward,
+    backward=neighbour_attention_backward,
+    unusable=unusable,
+    devices=("cpu",),
+    supports=_is_float32,
 )

@@ -140,6 +140,30 @@ def _norm_linear_backward_flops(
     return 2 * norm_linear_flops(x, norm_weight, norm_bias, weight)
 
 
+@formula("weighted_neighbours")
+def weighted_neighbours_flops(features: Tensor, weight: Tensor, table: Tensor, count: Tensor, *_: Any) -> int:
+    """Σ_j w_ij f_j: one product and one sum for each edge and feature."""
+    return 2 * int(count.sum()) * features.size(1)
+
+
+@formula("weighted_neighbours_backward")
+def _weighted_neighbours_backward_flops(grad: Tensor, *arguments: Any) -> int:
+    return 2 * weighted_neighbours_flops(*arguments)
+
+
+@formula("neighbour_attention")
+def neighbour_attention_flops(
+    centre: Tensor, neighbour: Tensor, score: Tensor, weight: Tensor, table: Tensor, count: Tensor, *_: Any
+) -> int:
+    """w·y and Σ_j a_ij y_ij for each edge, of all heads."""
+    return 4 * int(count.sum()) * weight.numel()
+
+
+@formula("neighbour_attention_backward")
+def _neighbour_attention_backward_flops(grad: Tensor, *arguments: Any) -> int:
+    return 2 * neighbour_attention_flops(*arguments)
+
+
 def _bounds(x: Tensor, batch: Tensor | None, ptr: Tensor | None) -> Tensor:
     from panoptag_pyg.ops.ragged import ptr_from_batch
 

@@ -250,7 +250,7 @@ def _attention(
     y = neighbour.index_select(0, table[start:stop].reshape(-1)).view(stop - start, -1, *weight.shape)
     y = torch.relu_(y.add_(centre[start:stop, None]))
     z = (y * weight).sum(-1).add_(score[start:stop, None])
-    slope = torch.where(z > 0, 1.0, SLOPE).to(z.dtype)
+    slope = (z > 0).to(z.dtype).mul_(1 - SLOPE).add_(SLOPE)
     z = z.mul_(slope).masked_fill_(~_is_real(count[start:stop], table.size(1))[..., None], -torch.inf)
     a = z.softmax(1).masked_fill_((count[start:stop] == 0)[:, None, None], 0.0)
     return y, a, slope

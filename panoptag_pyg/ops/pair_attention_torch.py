@@ -107,7 +107,7 @@ def _point_block(x: Tensor, block: Block) -> Tensor:
 def _pair_block(x: Tensor, block: Block) -> Tensor:
     """[N, H] → the block's [sets, H, n, n], a view."""
     _, rows, sets, length = block
-    return x[rows].view(sets, length, length, -1).permute(0, 3, 1, 2)
+    return x[rows].view(sets, length, length, x.size(1)).permute(0, 3, 1, 2)
 
 
 class _Order:

@@ -14,7 +14,7 @@ from panoptag_pyg.events.batching import block_to_batch, collate_events
 from panoptag_pyg.events.block import EventBlock, lengths_to_offsets
 from panoptag_pyg.events.features import wrap_phi
 from panoptag_pyg.events.fields import Fields
-from panoptag_pyg.events.schema import COLUMNS, ParticleClass
+from panoptag_pyg.events.schema import COLUMNS, CONSTITUENT_COLUMNS, ParticleClass
 
 #: Share of an event's PFOs that lie in its jets.
 IN_JETS = 0.8
@@ -67,7 +67,7 @@ def random_block(rng: np.random.Generator, num_pfos: Sequence[int], num_jets: Se
     lengths = np.bincount(jet_of_pfo[inside], minlength=total["jet"])
     total["constituent"] = len(constituents)
     columns: dict[str, dict[str, np.ndarray]] = {group: {} for group in total}
-    for column in COLUMNS:
+    for column in (*COLUMNS, *CONSTITUENT_COLUMNS):
         low = -np.pi if column.low is None else column.low
         high = low + 2 * np.pi if column.high is None else column.high
         draw = rng.uniform(low, high, total[column.group])

@@ -155,3 +155,13 @@ def test_unknown_flavours_and_negative_weights_are_told():
 )
 def test_as_many_digits_as_the_uncertainty_deserves(measurement, text):
     assert format_measurement(measurement) == text
+
+
+def test_what_the_model_tells_of_itself_stands_under_the_table_and_in_the_json():
+    told = {"combiner weight of the constituents": 0.6543, "combiner weight of the jet": 0.3457}
+    report = evaluate(made_up(num_events=60), name="jetvit", replicas=20, model_report=told)
+    sentence = "jetvit: combiner weight of the constituents 0.654, combiner weight of the jet 0.346."
+    assert sentence in report.notes
+    assert sentence in report.markdown()
+    assert json.loads(json.dumps(report.to_dict()))["model_report"] == told
+    assert evaluate(made_up(num_events=60), replicas=20).to_dict()["model_report"] == {}

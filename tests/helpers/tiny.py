@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 TINY_BACKBONES: dict[str, dict[str, Any]] = {
+    "part": {"dim": 16, "num_heads": 2, "num_layers": 2, "pair_dims": [8]},
     "edgeconv": {"dim": 16, "num_layers": 2, "k": 4, "edge_mlp_layers": 2},
     "gat": {"dim": 16, "num_heads": 4, "k": 4},
     "gravnet": {"dim": 16, "num_layers": 2, "block_dim": 12, "propagate_dim": 7, "message_dim": 10, "k": 4},
@@ -19,6 +20,8 @@ TINY_BACKBONES: dict[str, dict[str, Any]] = {
 }
 
 TINY_TAGGERS: dict[str, dict[str, Any]] = {
+    "part": {"embed_dims": [16], "pair_embed_dims": [8], "num_heads": 2, "num_layers": 2, "num_cls_layers": 1},
+    "particlenet": {"conv_params": [[4, [8, 8]], [4, [16]]], "fc_params": [[16, 0.1]]},
     "lgatr": {"dim": 16, "num_vector_channels": 4, "num_scalar_channels": 8, "num_layers": 1, "num_attention_heads": 2},
     "lorentznet": {"dim": 16, "num_layers": 2, "dropout": 0.0},
     "efn": {"phi_sizes": (16, 24), "f_sizes": (32, 16)},

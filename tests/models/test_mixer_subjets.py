@@ -19,7 +19,7 @@ SMALL = {"dim": 8, "num_constituents": 4, "num_subjets": 3, "num_layers": 2, "nu
 
 @pytest.fixture
 def batch(rng):
-    """Events with a jet without constituents, one without subjets, and one with more of either than there are places."""
+    """Events with a jet without constituents, one without subjets, and one with more of either than places."""
     events = random_events((20, 0, 31, 5, 2), (2, 1, 4, 0, 3), {"constituent/subjet_cambridge"}, dtype=torch.float64)
     batch = collate_events(events)
     jet = batch[CONTAINS].edge_index[0]
@@ -78,8 +78,7 @@ def mlp(layer, x):
 def mixed(layers, x, length):
     """One jet's tokens [M, D], of which the first ``length`` are there."""
     for layer in layers:
-        for channel in range(1):
-            u = layer.token_norm(x)
+        u = layer.token_norm(x)
         u = torch.cat([u[:length], torch.zeros_like(u[length:])])
         columns = [mlp(layer.across_tokens, u[:, channel]) for channel in range(u.size(1))]
         x = x + torch.stack(columns, dim=1)
@@ -161,7 +160,7 @@ def test_bad_input(batch, tmp_path):
         MixerSubjets(**{**SMALL, "num_heads": 3})
     with pytest.raises(ConfigError, match="num_subjets must be at least 1, got 4 and 0"):
         MixerSubjets(**{**SMALL, "num_subjets": 0})
-    with pytest.raises(ConfigError, match="no subjet_hdbscan of the jets' constituents.*panoptag prepare"):
+    with pytest.raises(ConfigError, match=r"no subjet_hdbscan of the jets' constituents.*panoptag prepare"):
         build_tagger("mixer_subjets", **SMALL, subjets="hdbscan")(
             collate_events(random_events((9,), (2,), {"constituents"}))
         )

@@ -5,7 +5,18 @@ import torch
 from helpers.batches import ptr_of
 
 from panoptag_pyg import ops
-from panoptag_pyg.nn import ISAB, MAB, MLP, BipartiteAttention, FusedEdgeConv
+from panoptag_pyg.nn import (
+    ISAB,
+    MAB,
+    MLP,
+    BipartiteAttention,
+    FusedEdgeConv,
+    GAPLayer,
+    GlobalExchange,
+    GravNetConv,
+    MixerLayer,
+    TransformerBlock,
+)
 
 LAYERS = [
     (MLP([3, 5, 2], norm=True), "MLP([3, 5, 2], norm=True)"),
@@ -13,6 +24,11 @@ LAYERS = [
     (BipartiteAttention(8, 2), "BipartiteAttention(8, num_heads=2)"),
     (MAB(8, 2), "MAB(8, num_heads=2)"),
     (ISAB(8, 2, 3), "ISAB(8, num_heads=2, num_inducing=3)"),
+    (GAPLayer(4, 8, 2), "GAPLayer(4, 8, num_heads=2)"),
+    (GlobalExchange(4, 8), "GlobalExchange(4, 8)"),
+    (GravNetConv(4, 8, 3, 5, 6), "GravNetConv(4, 8, space_dim=3, propagate_dim=5, k=6)"),
+    (MixerLayer(3, 8), "MixerLayer(num_tokens=3, dim=8, hidden=(6, 32))"),
+    (TransformerBlock(8, 2), "TransformerBlock(8, num_heads=2, expansion=4)"),
 ]
 
 
