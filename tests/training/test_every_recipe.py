@@ -1,6 +1,7 @@
 """Every shipped recipe trains on the sample events, evaluates and predicts: slow, one test per file.
 
-A recipe whose first comment lines hold ``data: NAME`` or ``data/NAME`` takes the events of ``data/NAME``, all others ``data/sample``.
+A recipe whose first comment lines hold ``data: NAME`` or ``data/NAME`` takes the events of ``data/NAME``, all others
+``data/sample``.
 Two epochs each, so that all together stay within half an hour; ``panoptag compare`` runs those of flavour taggers whole
 (docs/comparison.md). What is reduced further stands in :data:`REDUCED`.
 """
