@@ -16,6 +16,10 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+from panoptag_pyg.ops import pair_embedding_training as _training  # the rest comes with panoptag_pyg.ops
+
+del _training
+
 #: Of one distance in two dimensions: two differences, one wrapped, two squares, one sum.
 DISTANCE_2D = 6
 #: Operations that only reduce, normalise, select or move numbers.
@@ -173,9 +177,7 @@ def pair_embedding_flops(
     *_: Any,
 ) -> int:
     """The MLP on every unordered pair of a set: (j, i) has the value of (i, j)."""
-    rows, itself = pairs(ptr, ptr), len(momentum)
-    unordered = (rows - itself) // 2 + (itself if self_pairs else 0)
-    return sum(2 * unordered * parameter.numel() for parameter in parameters if parameter.dim() == 2)
+    return _pair_mlp_flops(momentum, ptr, parameters, self_pairs)
 
 
 @formula("pair_embedding_backward")
@@ -183,6 +185,25 @@ def _pair_embedding_backward_flops(
     grad: Tensor, momentum: Tensor, ptr: Tensor, parameters: Sequence[Tensor], *how: Any
 ) -> int:
     return 2 * pair_embedding_flops(momentum, ptr, parameters, *how)
+
+
+@formula("pair_embedding_training")
+def pair_embedding_training_flops(
+    momentum: Tensor, ptr: Tensor, parameters: Sequence[Tensor], running: Sequence[Tensor], *how: Any
+) -> int:
+    """As :func:`pair_embedding_flops`; the normalisations between the layers aren't counted."""
+    return _pair_mlp_flops(momentum, ptr, parameters, self_pairs=how[-1])
+
+
+@formula("pair_embedding_training_backward")
+def _pair_embedding_training_backward_flops(grad: Tensor, *arguments: Any) -> int:
+    return 2 * pair_embedding_training_flops(*arguments)
+
+
+def _pair_mlp_flops(momentum: Tensor, ptr: Tensor, parameters: Sequence[Tensor], self_pairs: bool) -> int:
+    rows, itself = pairs(ptr, ptr), len(momentum)
+    unordered = (rows - itself) // 2 + (itself if self_pairs else 0)
+    return sum(2 * unordered * parameter.numel() for parameter in parameters if parameter.dim() == 2)
 
 
 @formula("weighted_neighbours")
