@@ -155,6 +155,7 @@ def _norm_linear_backward_flops(
 def pair_attention_flops(
     q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: Tensor | None, ptr: Tensor, *_: Any
 ) -> int:
+<<<<<<< HEAD
     """As :func:`ragged_attention_flops`; the bias is only added."""
     return ragged_attention_flops(q, k, v, ptr, ptr)
 
@@ -228,6 +229,31 @@ def neighbour_attention_flops(
 @formula("neighbour_attention_backward")
 def _neighbour_attention_backward_flops(grad: Tensor, *arguments: Any) -> int:
     return 2 * neighbour_attention_flops(*arguments)
+=======
+    """q·k and weights·v of all pairs of the same set, of all heads."""
+    return 2 * pairs(ptr, ptr) * q.size(1) * (q.size(2) + v.size(2))
+
+
+@formula("pair_attention_backward")
+def _pair_attention_backward_flops(grad: Tensor, *arguments: Any) -> int:
+    return 2 * pair_attention_flops(*arguments)
+
+
+@formula("pair_embedding")
+def pair_embedding_flops(momentum: Tensor, ptr: Tensor, parameters: Sequence[Tensor], *_: Any) -> int:
+    """The MLP's products on the lower half of the pairs."""
+    lower = (pairs(ptr, ptr) + len(momentum)) // 2
+    return 2 * lower * sum(parameter.numel() for parameter in parameters if parameter.dim() == 2)
+
+
+@formula("pair_embedding_backward")
+def _pair_embedding_backward_flops(grad: Tensor, *arguments: Any) -> int:
+    return 2 * pair_embedding_flops(*arguments)
+
+
+formula("pair_embedding_training")(pair_embedding_flops)
+formula("pair_embedding_training_backward")(_pair_embedding_backward_flops)
+>>>>>>> C
 
 
 def _bounds(x: Tensor, batch: Tensor | None, ptr: Tensor | None) -> Tensor:

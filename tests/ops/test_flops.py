@@ -128,17 +128,24 @@ def test_attention_and_embedding_of_pairs(lengths):
     assert with_backward(ours) == 3 * counted(plain)
 
 
-def test_weighted_neighbours(lengths):
-    """A weighted sum over k neighbours is a product of a row of weights and a matrix."""
-    features, k = leaf(sum(lengths), 6), 4
-    ptr = ptr_of(lengths)
-    table, count = ops.neighbour_table(features, k, ptr), ops.neighbour_count(ptr, k, sum(lengths))
-    weight = leaf(sum(lengths), k)
+def test_weighted_neighbours_and_their_attention(rng, lengths):
+    """By hand: as many products as there are edges."""
+    ptr, total, k = ptr_of(lengths), sum(lengths), int(rng.integers(1, 9))
+    edges = sum(n * min(n - 1, k) for n in lengths)
+    table, count = ops.neighbour_table(leaf(total, 3), k, ptr), ops.neighbour_count(ptr, k, total)
+    features, weight = leaf(total, 5), leaf(total, k)
+    floats = leaf(total, 2, 6), leaf(total, 2, 6), leaf(total, 2), leaf(2, 6)
 
-    def plain():
-        return [row[:, :n] @ features[near[:n]] for row, near, n in zip(weight[:, None], table, count, strict=True)]
+    def mean_and_maximum():
+        return ops.weighted_neighbours(features, weight, table, count)
 
-    assert counted(lambda: ops.weighted_neighbours(features, weight, table, count)) == counted(plain)
+    def attention():
+        return ops.neighbour_attention(*floats, table, count)[0]
+
+    assert counted(mean_and_maximum) == 2 * edges * 5
+    assert with_backward(mean_and_maximum) == 3 * 2 * edges * 5
+    assert counted(attention) == 4 * edges * 2 * 6
+    assert with_backward(attention) == 3 * 4 * edges * 2 * 6
 
 
 def test_every_operation_has_a_formula_or_none_to_have():
