@@ -78,7 +78,7 @@ def ragged_taggers(settings: Settings, size: str, name: str) -> list[Row]:
         [Contestant("ragged", ours, check(ours))],
         peers,
         targets={f"weaver {name}, sorted by length": TARGET} if settings.dtype == torch.float32 else {},
-        note=f"{len(lengths)} jets of {float(lengths.float().mean()):.1f} constituents, the longest of {int(lengths.max())}",
+        note=f"{len(lengths)} jets of {float(lengths.float().mean()):.1f} constituents, at most {int(lengths.max())}",
         size=size,
         budget=15.0,
         per=len(lengths),
