@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from panoptag_pyg import ops
-from panoptag_pyg.nn.row_norm import RowBatchNorm
+from panoptag_pyg.nn.batch_norm import RowBatchNorm
 from panoptag_pyg.ops.ragged import add_rows_, take_rows
 from panoptag_pyg.ops.ragged_pairs import Pairs, transpose_pairs
 

@@ -23,7 +23,7 @@ DISTANCE_2D = 6
 #: Operations that only reduce, normalise, select or move numbers.
 WITHOUT = frozenset(
     {
-        *("segment_reduce", "segment_softmax", "event_ptrs", "row_norm"),
+        *("segment_reduce", "segment_softmax", "event_ptrs"),
         *("pair_index", "mirror_pairs", "transpose_pairs", "leading_rows"),
     }
 )
