@@ -15,7 +15,7 @@ def reference(block, h, x, scalars, ptr):
     """Every formula as it is printed, with one concatenated row per edge; batch normalisation with running averages."""
 
     def norm(layer, value):
-        return layer.weight * (value - layer.mean) / torch.sqrt(layer.var + layer.eps) + layer.bias
+        return layer.weight * (value - layer.running_mean) / torch.sqrt(layer.running_var + layer.eps) + layer.bias
 
     new_h, new_x = [], []
     for a, b in zip(ptr[:-1].tolist(), ptr[1:].tolist(), strict=True):
