@@ -16,9 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from panoptag_pyg.ops import pair_embedding_training as _training  # the rest comes with panoptag_pyg.ops
-
-del _training
+import panoptag_pyg.ops.pair_embedding_training  # noqa: F401  registers its operation
 
 #: Of one distance in two dimensions: two differences, one wrapped, two squares, one sum.
 DISTANCE_2D = 6
@@ -155,7 +153,6 @@ def _norm_linear_backward_flops(
 def pair_attention_flops(
     q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: Tensor | None, ptr: Tensor, *_: Any
 ) -> int:
-<<<<<<< HEAD
     """As :func:`ragged_attention_flops`; the bias is only added."""
     return ragged_attention_flops(q, k, v, ptr, ptr)
 
@@ -178,7 +175,9 @@ def pair_embedding_flops(
     *_: Any,
 ) -> int:
     """The MLP on every unordered pair of a set: (j, i) has the value of (i, j)."""
-    return _pair_mlp_flops(momentum, ptr, parameters, self_pairs)
+    rows, itself = pairs(ptr, ptr), len(momentum)
+    unordered = (rows - itself) // 2 + (itself if self_pairs else 0)
+    return sum(2 * unordered * parameter.numel() for parameter in parameters if parameter.dim() == 2)
 
 
 @formula("pair_embedding_backward")
@@ -186,25 +185,6 @@ def _pair_embedding_backward_flops(
     grad: Tensor, momentum: Tensor, ptr: Tensor, parameters: Sequence[Tensor], *how: Any
 ) -> int:
     return 2 * pair_embedding_flops(momentum, ptr, parameters, *how)
-
-
-@formula("pair_embedding_training")
-def pair_embedding_training_flops(
-    momentum: Tensor, ptr: Tensor, parameters: Sequence[Tensor], running: Sequence[Tensor], *how: Any
-) -> int:
-    """As :func:`pair_embedding_flops`; the normalisations between the layers aren't counted."""
-    return _pair_mlp_flops(momentum, ptr, parameters, self_pairs=how[-1])
-
-
-@formula("pair_embedding_training_backward")
-def _pair_embedding_training_backward_flops(grad: Tensor, *arguments: Any) -> int:
-    return 2 * pair_embedding_training_flops(*arguments)
-
-
-def _pair_mlp_flops(momentum: Tensor, ptr: Tensor, parameters: Sequence[Tensor], self_pairs: bool) -> int:
-    rows, itself = pairs(ptr, ptr), len(momentum)
-    unordered = (rows - itself) // 2 + (itself if self_pairs else 0)
-    return sum(2 * unordered * parameter.numel() for parameter in parameters if parameter.dim() == 2)
 
 
 @formula("weighted_neighbours")
@@ -229,31 +209,18 @@ def neighbour_attention_flops(
 @formula("neighbour_attention_backward")
 def _neighbour_attention_backward_flops(grad: Tensor, *arguments: Any) -> int:
     return 2 * neighbour_attention_flops(*arguments)
-=======
-    """q·k and weights·v of all pairs of the same set, of all heads."""
-    return 2 * pairs(ptr, ptr) * q.size(1) * (q.size(2) + v.size(2))
 
 
-@formula("pair_attention_backward")
-def _pair_attention_backward_flops(grad: Tensor, *arguments: Any) -> int:
-    return 2 * pair_attention_flops(*arguments)
+@formula("pair_embedding_training")
+def _pair_embedding_training_flops(
+    momentum: Tensor, ptr: Tensor, parameters: Sequence[Tensor], running: Any, step: float, eps: float, *how: Any
+) -> int:
+    return pair_embedding_flops(momentum, ptr, parameters, *how)
 
 
-@formula("pair_embedding")
-def pair_embedding_flops(momentum: Tensor, ptr: Tensor, parameters: Sequence[Tensor], *_: Any) -> int:
-    """The MLP's products on the lower half of the pairs."""
-    lower = (pairs(ptr, ptr) + len(momentum)) // 2
-    return 2 * lower * sum(parameter.numel() for parameter in parameters if parameter.dim() == 2)
-
-
-@formula("pair_embedding_backward")
-def _pair_embedding_backward_flops(grad: Tensor, *arguments: Any) -> int:
-    return 2 * pair_embedding_flops(*arguments)
-
-
-formula("pair_embedding_training")(pair_embedding_flops)
-formula("pair_embedding_training_backward")(_pair_embedding_backward_flops)
->>>>>>> C
+@formula("pair_embedding_training_backward")
+def _pair_embedding_training_backward_flops(grad: Tensor, *arguments: Any) -> int:
+    return 2 * _pair_embedding_training_flops(*arguments)
 
 
 def _bounds(x: Tensor, batch: Tensor | None, ptr: Tensor | None) -> Tensor:
