@@ -92,7 +92,9 @@ def test_python_runs(
 ) -> None:
     from panoptag_pyg.backbones import registry
     from panoptag_pyg.ops import registry as ops_registry
+    from panoptag_pyg.tasks import registry as task_registry
 
+    monkeypatch.setattr(task_registry, "_TASKS", dict(task_registry._TASKS))
     monkeypatch.setattr(registry, "_BACKBONES", dict(registry._BACKBONES))
     kernels = {op: dict(backends) for op, backends in ops_registry._BACKENDS.items()}
     monkeypatch.setattr(ops_registry, "_BACKENDS", kernels)

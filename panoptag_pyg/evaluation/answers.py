@@ -105,7 +105,7 @@ class Answers:
         return f"Answers({', '.join(self.tasks)}; {rows} of {self.num_events} events)"
 
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> Path:
-        """Write an HDF5 file: ``LEVEL/COLUMN`` of the rows, ``answers/TASK/COLUMN`` of the answers; whole or not at all.
+        """Write an HDF5 file: ``LEVEL/COLUMN`` of rows, ``answers/TASK/COLUMN`` of answers; whole or not at all.
 
         A task's columns have an entry for each row of its level, which its group's attribute ``level`` names.
 

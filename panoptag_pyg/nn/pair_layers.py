@@ -22,7 +22,8 @@ class PairEncoding(nn.Module):
 
     .. math:: f_c(d) = \mathrm{sgn}(d)\, \frac{(1 + |d|)^{\beta_c} - 1}{\beta_c}, \qquad \beta_c = \alpha_c^2 + 10^{-6}
 
-    A logarithm at β → 0, linear at β = 1. Starts at random β from 0.05 to 0.5, where the published code spaces them evenly.
+    A logarithm at β → 0, linear at β = 1. Starts at random β from 0.05 to 0.5; the published code spaces
+    them evenly.
 
     Args:
         dim: C.
