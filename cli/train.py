@@ -46,5 +46,6 @@ def train(
         f"Trained {summary['model']} ({summary['parameters']:,} parameters) for {summary['epochs']} epochs "
         f"in {summary['seconds']:,.0f} s.\n"
         f"Best epoch {summary['best_epoch']}: validation {scores}.\n"
-        f"{output / 'best.ckpt'} holds it; next: panoptag evaluate {output} --data FILE"
+        + "".join(f"Note: {note}\n" for note in summary["notes"])
+        + f"{output / 'best.ckpt'} holds it; next: panoptag evaluate {output} --data FILE"
     )

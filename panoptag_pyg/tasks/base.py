@@ -128,6 +128,10 @@ class Task(nn.Module):
     def blank_truth(self, answers: dict[str, Tensor]) -> None:
         """Mark the truth in ``answers`` as unknown, in place: these events' files don't hold it."""
 
+    def notes(self) -> list[str]:
+        """Sentences that whoever trains should read, once :meth:`fit` has seen the data; none by default."""
+        return []
+
     def summary(self) -> dict[str, Any]:
         """What a run's ``summary.json`` should say about the task."""
         return {}

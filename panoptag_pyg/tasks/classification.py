@@ -176,6 +176,13 @@ class Classification(Task):
     def blank_truth(self, answers: dict[str, Tensor]) -> None:
         answers["label"] = torch.full_like(answers["label"], -1)
 
+    def notes(self) -> list[str]:
+        """Says so where all labels are of one class."""
+        present = [name for name, count in zip(self.class_names, self.counts or (), strict=False) if count]
+        if len(present) != 1:
+            return []
+        return [f"{self.name}: every labelled {self.level} is {present[0]}: these events have nothing to tell apart."]
+
     def summary(self) -> dict[str, Any]:
         """Names and weights of the classes, and how often each occurs."""
         summary = {"class_names": list(self.class_names), "class_weights": self.class_weights.tolist()}

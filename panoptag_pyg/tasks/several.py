@@ -125,6 +125,10 @@ class Several(Task):
             weight * metrics[f"{stage}_{name}_loss"] for name, weight in self.weights.items()
         )
 
+    def notes(self) -> list[str]:
+        """Those of the tasks."""
+        return [note for task in self.parts().values() for note in task.notes()]
+
     def summary(self) -> dict[str, Any]:
         return {name: {"weight": self.weights[name], **task.summary()} for name, task in self.parts().items()}
 

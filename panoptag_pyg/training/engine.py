@@ -188,6 +188,7 @@ def _summary(recipe: Recipe, module: TaggerModule, data: TaggerData, seconds: fl
         "parameters": sum(p.numel() for p in module.model.parameters() if p.requires_grad),
         "task": {"name": recipe.task.name, **module.task.summary()},
         "data": data.summary(),
+        "notes": module.task.notes(),
         "epochs": 0,
         "best_epoch": 0,
         "best": {},

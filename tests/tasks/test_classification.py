@@ -92,6 +92,9 @@ def test_fit_counts_and_balances(tmp_path, rng):
     # The batch says the same as the file.
     assert task.targets(data.get_batch([0, 1, 2, 3])).tolist() == [0, 1, 1, -1, -1, 1]
     assert task.summary()["labels"] == [1, 3]
+    assert task.notes() == []
+    task.fit(dataset(tmp_path, rng, task.needs, parton_flavour=21))
+    assert task.notes() == ["quark_gluon: every labelled jet is gluon: these events have nothing to tell apart."]
 
 
 def test_nothing_known_is_one_sentence(tmp_path, rng):
