@@ -104,4 +104,4 @@ def ragged_call(model: nn.Module, jets: weaver.Jets, settings: Settings) -> Call
 
 
 def _double(jets: weaver.Jets) -> weaver.Jets:
-    return weaver.Jets(*(part.double() for part in (jets.points, jets.features, jets.vectors)), jets.mask)
+    return weaver.Jets(jets.points.double(), jets.features.double(), jets.vectors.double(), jets.mask)
