@@ -115,7 +115,7 @@ def kernel_entries(settings: Settings) -> list[Entry]:
 
 def model_entries(settings: Settings) -> list[Entry]:
     """Whole taggers."""
-    from .models import scaling, taggers, whole
+    from .models import ragged_taggers, scaling, taggers, whole
 
     found: list[Entry] = []
     add = adder(found, settings, alone=settings.device.type == "cpu")
@@ -128,6 +128,7 @@ def model_entries(settings: Settings) -> list[Entry]:
             add(named(settings, f"bfloat16-{end}", size), whole.bfloat16, size, pfos, words)
         for tagger in taggers.MAKERS:
             add(named(settings, f"against-{tagger.lower()}", size), taggers.single_jet_taggers, size, tagger)
+            add(named(settings, f"ragged-{tagger.lower()}", size), ragged_taggers.ragged_taggers, size, tagger)
         add(named(settings, "memory", size), scaling.training_memory, size)
         add(named(settings, "growth", size), scaling.growth, size)
     return found

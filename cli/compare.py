@@ -42,7 +42,7 @@ def compare(
     ] = None,
     num_events: Annotated[
         int, typer.Option(min=1, help="Events at once where FLOPs, memory and speed are measured.")
-    ] = 64,
+    ] = 32,
     speed: Annotated[bool, typer.Option(help="Measure events per second, when all else is done.")] = True,
     rounds: Annotated[
         int | None, typer.Option(min=1, help="Rounds of the timing. Default: 3 to 11.", show_default=False)

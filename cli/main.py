@@ -34,6 +34,8 @@ VERBS = (
     Verb("predict", "Write a trained tagger's scores for every jet."),
     Verb("display", "Draw one event and what its jets attend to."),
     Verb("bench", "Measure speed and memory beside peers and beside the machine's limits."),
+    Verb("backbones", "List the event encoders: size, cost, what they need; other packages' too."),
+    Verb("taggers", "List the taggers: size, cost, what they need; other packages' too."),
     Verb("backends", "Say which kernels run here, and why the others don't."),
 )
 

@@ -21,7 +21,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx.ext.mathjax",
 ]
-exclude_patterns = ["_build", "images/*.md"]
+exclude_patterns = ["_build", "images/*.md", "examples"]
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 # Names in type hints, such as `Tensor` or `name`, that several of our classes may answer to.

@@ -206,6 +206,25 @@ def test_numbers_in_the_docs_are_those_of_the_committed_benchmarks() -> None:
                 assert float(quoted[2].replace(",", "")) == round(row[column]["value"], digits), (name, column)
 
 
+def test_every_network_is_in_the_table() -> None:
+    from panoptag_pyg.backbones import backbone_names
+    from panoptag_pyg.models import tagger_names
+
+    page = (ROOT / "docs" / "backbones.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `([\w:]+)` \| [\d,]+ \|", page, re.MULTILINE)
+    assert listed == [*backbone_names(), "pyg:GATv2Conv", *tagger_names()], "run `make tables`"
+
+
+@pytest.mark.slow
+def test_the_network_tables_are_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("lgatr")
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import network_tables
+
+    page = network_tables.PAGE.read_text(encoding="utf-8")
+    assert network_tables.filled(page) == page, "run `make tables`"
+
+
 def test_the_benchmark_tables_are_those_of_the_committed_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
     import benchmark_tables

@@ -35,8 +35,8 @@ class LGATrBackbone(nn.Module):
         (\text{multivectors}, \text{scalars}) = \mathrm{LGATr}(p / 20\,\mathrm{GeV}, s)
 
     Every PFO attends to all of its event through :func:`panoptag_pyg.ops.ragged_attention`, so neither masks nor
-    padding are needed. Momenta are float32 as the weights are, except in a float64 model: 1e-3 is a typical change
-    of an output under a boost of γ = 2 (docs/lorentz.md has it measured).
+    padding are needed. Multivectors have the precision of the weights, so a float32 model is invariant only as far as
+    float32 carries its products.
 
     With ``beams``, the plane across the beam line is a constant input, a bivector: rotations about the beam line **and
     boosts along it** keep it. With ``time_reference`` so is (1, 0, 0, 0), which only rotations keep.
@@ -65,6 +65,7 @@ class LGATrBackbone(nn.Module):
     """
 
     needs = frozenset({"momentum"})
+    extra = "lgatr"
 
     def __init__(
         self,

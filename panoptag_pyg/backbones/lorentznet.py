@@ -45,6 +45,9 @@ class LorentzNetBackbone(nn.Module):
     event's rest frame. ``"knn"`` in (η, φ) is kept by rotations about the beam line and, for massless particles, by
     boosts along it: η of a massive particle moves by another amount than its neighbour's.
 
+    Memory: some 20 kB an edge at the published width while training: 120 MB for an event of 300 PFOs with 20
+    neighbours each, and 1.8 GB with all 90,000 edges of the full graph, which is for single jets.
+
     Args:
         in_dim: number of PFO features.
         dim: width of the output. Default 256.

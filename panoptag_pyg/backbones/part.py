@@ -27,9 +27,9 @@ class ParTConfig(BackboneConfig):
 
 @register_backbone("part", ParTConfig, paper="arXiv:2202.03772")
 class ParTBackbone(nn.Module):
-    r"""Attention among all PFOs of an event with a bias from pairwise kinematics (Particle Transformer).
+    r"""Particle Transformer over all PFOs of an event: attention with a bias from pairwise kinematics.
 
-    .. math:: x^0 = \mathrm{MLP}(f), \qquad x^{l+1} = \mathrm{block}_l\big(x^l, u(\ln k_T, \ln z, \ln\Delta, \ln m^2)\big)
+    .. math:: x^0 = \mathrm{MLP}(f), \qquad x^{l+1} = \mathrm{block}_l\big(x^l, u(p_i, p_j)\big)
 
     An event of 300 PFOs has 90,000 pairs, of which ``num_heads`` numbers each are kept; the pairs' MLP runs on some
     thousand of them at a time, forward and again backward, and attention on one event at a time. So it has no batch

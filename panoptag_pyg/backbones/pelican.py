@@ -52,8 +52,8 @@ class PelicanBackbone(nn.Module):
         h_i = \mathrm{MLP}(s_i)
         + \tfrac{1}{k} \sum_{j \in \mathrm{kNN}(i)} \mathrm{MLP}\big(h_j, \psi(p_i \cdot p_j)\big) \quad (\text{others})
 
-    All pairs of 300 PFOs are 90,000, some 450 MB while training; so only the ``max_particles`` leading ones of an
-    event get PELICAN's pairs, 64² = 4,096 of them and some 20 MB. Each other PFO reads its k nearest leading ones, in
+    All pairs of 300 PFOs are 90,000, some 370 MB while training; so only the ``max_particles`` leading ones of an
+    event get PELICAN's pairs, 64² = 4,096 of them and some 17 MB. Each other PFO reads its k nearest leading ones, in
     the angle in the event's rest frame, which is the same in every frame. The whole is as invariant as the choice of
     who leads: ``rank_by="rest_energy"`` is Lorentz-invariant, ``"pt"`` is kept by rotations about the beam line and
     boosts along it, and where no event has more than ``max_particles``, nothing is chosen.

@@ -56,7 +56,8 @@ def register_backbone(name: str, config: type[BackboneConfig], *, paper: str = "
 
     The class is called as ``cls(in_dim, **config.model_dump())`` and has ``out_dim`` and
     ``forward(x, pos, ptr, max_length=None)``; with a class attribute ``needs = frozenset({"momentum"})`` it is also
-    given ``momentum``, (E, px, py, pz) in GeV [P, 4], by keyword.
+    given ``momentum``, (E, px, py, pz) in GeV [P, 4], by keyword. A class attribute ``extra`` names the extra of this
+    package that it needs, for tables.
 
     Args:
         name: what recipes call it.

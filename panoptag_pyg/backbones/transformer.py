@@ -33,7 +33,7 @@ class TransformerBackbone(nn.Module):
     Args:
         in_dim: number of PFO features.
         dim: width. Default 256.
-        num_layers: blocks. Default 4, which gives PanopTag's number of parameters.
+        num_layers: blocks. Default 4.
         num_heads: attention heads. Default 32.
         expansion: inner width of the feed-forward, in ``dim``. Default 4.
         dropout: after attention and feed-forward. Default 0.

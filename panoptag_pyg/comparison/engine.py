@@ -34,7 +34,7 @@ class Settings:
         workers: how many train at a time. Default 1.
         threads: CPU threads for the timing, shared among the workers in training. Default ``None``: all cores.
         reference: name of the row that ratios divide by. Default ``None``: the first.
-        num_events: test events of the batch on which costs are measured. Default 64.
+        num_events: test events of the batch on which costs are measured. Default 32.
         speed: measure it. Default ``True``.
         rounds: of the timing. Default ``None``: 3 to 11, as time allows.
         replicas: of the bootstrap. Default 200.
@@ -50,7 +50,7 @@ class Settings:
     workers: int = 1
     threads: int | None = None
     reference: str | None = None
-    num_events: int = 64
+    num_events: int = 32
     speed: bool = True
     rounds: int | None = None
     replicas: int = 200

@@ -1,4 +1,4 @@
-"""What a single-jet network reads of each constituent: our 14 features, or those that a JetClass checkpoint was made for."""
+"""What a single-jet network reads of each constituent: our 14 features, or those of a JetClass checkpoint."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class JetInputs(nn.Module):
     """The inputs of each constituent, ready for the network.
 
     Args:
-        features: ``"panoptag"``: our 14 features, normalised by the training set's means and deviations; ``"raw"``: the
-            14 as they are; ``"jetclass_full"``, ``"jetclass_kinpid"``, ``"jetclass_kin"``: the 17, 13 or 7 inputs of the
+        features: ``"panoptag"``: our 14, normalised by the training set's means and deviations; ``"raw"``: the 14 as
+            they are; ``"jetclass_full"``, ``"jetclass_kinpid"``, ``"jetclass_kin"``: the 17, 13 or 7 inputs of the
             networks trained on JetClass, scaled as there (impact parameters in mm, through tanh); or a function
             ``(JetView, batch) → [N, F]`` of your own. Default ``"panoptag"``.
 

@@ -103,6 +103,8 @@ class LGATrTagger(SingleJetTagger):
     Source: Brehmer et al., arXiv:2411.00446.
     """
 
+    extra = "lgatr"
+
     def __init__(
         self,
         dim: int = 64,
@@ -201,7 +203,7 @@ class PelicanTagger(Tagger):
     def reset_parameters(self) -> None:
         """Draw all weights anew; the normalisation stays."""
         for layer in (self.trunk, self.gather, self.head):
-            layer.reset_parameters()
+            layer.reset_parameters()  # type: ignore[operator]
 
     def fit_normalisation(self, batch: HeteroData) -> None:
         """Take mean and deviation of the features from training jets."""

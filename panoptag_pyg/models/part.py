@@ -1,4 +1,4 @@
-"""Particle Transformer: a transformer over one jet's constituents, biased by what every two of them are to each other."""
+"""Particle Transformer: a transformer over one jet's constituents, biased by their momenta, pair by pair."""
 
 from __future__ import annotations
 

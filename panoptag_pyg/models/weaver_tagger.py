@@ -1,4 +1,4 @@
-"""What our taggers with weaver-core's architectures share: its weights, its pretrained files, and a head to exchange."""
+"""What taggers with weaver-core's architectures share: its weights, pretrained files, a head to exchange."""
 
 from __future__ import annotations
 
@@ -174,7 +174,8 @@ class WeaverTagger(Tagger):
 
     def __repr__(self) -> str:
         parameters = sum(p.numel() for p in self.parameters())
-        return f"{type(self).__name__}({self.inputs!r}, {self.network!r}, {self.num_classes} classes, {parameters:,} parameters)"
+        parts = f"{self.inputs!r}, {self.network!r}, {self.num_classes} classes, {parameters:,} parameters"
+        return f"{type(self).__name__}({parts})"
 
 
 def _features_for(num_inputs: int) -> str:

@@ -35,12 +35,15 @@ class RowBatchNorm(nn.BatchNorm1d):
 
     def affine_map(self) -> tuple[Tensor, Tensor]:
         """Factor and summand by which the running statistics normalise: y = x · factor + summand."""
-        assert self.running_mean is not None and self.running_var is not None
+        assert self.running_mean is not None
+        assert self.running_var is not None
         scale = self.weight * torch.rsqrt(self.running_var + self.eps)
         return scale, self.bias - self.running_mean * scale
 
     def _traced(self, x: Tensor) -> Tensor:
-        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
         count = x.new_ones(x.size(0), dtype=self.running_mean.dtype).sum()
         enough = count > 1
         values = x.to(self.running_mean.dtype)

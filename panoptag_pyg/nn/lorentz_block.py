@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from panoptag_pyg import ops
+from panoptag_pyg.nn.batch_norm import RowBatchNorm
 from panoptag_pyg.nn.minkowski import dot, signed_log
-from panoptag_pyg.nn.row_norm import RowBatchNorm
 
 #: Largest change of a coordinate along one edge, as in the published code; a guard that isn't reached in practice.
 MAX_STEP = 100.0

@@ -57,6 +57,7 @@ class FeatureNormalisation(nn.Module):
 
     Raises:
         ConfigError: for an unknown transform.
+        ValueError: when called with another number of features than there are names.
     """
 
     mean: Tensor
@@ -108,6 +109,10 @@ class FeatureNormalisation(nn.Module):
         return (self._transform(x.to(self.mean.dtype)) - self.mean) / self.std
 
     def _transform(self, x: Tensor) -> Tensor:
+        if x.size(-1) != len(self.transforms):
+            raise ValueError(
+                f"got {x.size(-1)} features, but the network was built for {len(self.names)}: {', '.join(self.names)}"
+            )
         columns = zip(self.transforms, x.unbind(-1), strict=True)
         return torch.stack([_TRANSFORMS[kind](column) for kind, column in columns], dim=-1)
 

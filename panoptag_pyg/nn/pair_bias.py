@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +49,7 @@ class PairBias(nn.Module):
         super().__init__()
         self.activation, self.last_activation, self.self_pairs = activation, last_activation, self_pairs
         layers: list[nn.Module] = [RowBatchNorm(dims[0])]
-        for width, out in zip(dims[:-1], dims[1:], strict=True):
+        for width, out in pairwise(dims):
             layers += [
                 nn.Linear(width, out, bias=bias),
                 RowBatchNorm(out),
@@ -62,7 +63,7 @@ class PairBias(nn.Module):
         """Draw the weights anew."""
         for layer in self.embed:
             if hasattr(layer, "reset_parameters"):
-                layer.reset_parameters()
+                layer.reset_parameters()  # type: ignore[operator]
 
     def forward(self, momentum: Tensor, ptr: Tensor) -> Tensor:
         if not self.training:
@@ -78,7 +79,7 @@ class PairBias(nn.Module):
     def _traced(self, momentum: Tensor, ptr: Tensor) -> Tensor:
         norms, linears = self._norms_and_linears()
         dtype = compute_dtype(linears[0].weight)
-        parameters = [norms[0].weight, norms[0].bias]
+        parameters: list[Tensor] = [norms[0].weight, norms[0].bias]
         for linear, norm in zip(linears, norms[1:], strict=True):
             bias = linear.weight.new_zeros(linear.out_features) if linear.bias is None else linear.bias
             parameters += [linear.weight, bias, norm.weight, norm.bias]
@@ -101,7 +102,8 @@ class PairBias(nn.Module):
         linears: list[tuple[Tensor, Tensor]] = []
         scale_in, shift_in = norms[0].affine_map()
         for linear, norm in zip(layers, norms[1:], strict=True):
-            weight, bias = linear.weight, linear.bias
+            weight: Tensor = linear.weight
+            bias: Tensor | None = linear.bias
             if not linears:
                 at_shift = weight @ shift_in
                 weight, bias = weight * scale_in, at_shift if bias is None else bias + at_shift
@@ -140,7 +142,7 @@ class EventPairBias(nn.Module):
     def __init__(self, dims: Sequence[int] = (32, 32), num_heads: int = 8) -> None:
         super().__init__()
         widths = [len(self.CENTRE), *dims, num_heads]
-        self.linears = nn.ModuleList(nn.Linear(i, o) for i, o in zip(widths[:-1], widths[1:], strict=True))
+        self.linears = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(widths))
         self.register_buffer("centre", torch.tensor(self.CENTRE), persistent=False)
         self.register_buffer("spread", torch.tensor(self.SPREAD), persistent=False)
 
@@ -150,7 +152,7 @@ class EventPairBias(nn.Module):
             linear.reset_parameters()  # type: ignore[operator]
 
     def forward(self, momentum: Tensor, ptr: Tensor) -> Tensor:
-        linears = [(linear.weight, linear.bias) for linear in self.linears]
+        linears: list[tuple[Tensor, Tensor]] = [(linear.weight, linear.bias) for linear in self.linears]  # type: ignore[misc]
         weight = linears[0][0] / self.spread
         linears[0] = weight, linears[0][1] - weight @ self.centre
         return ops.pair_embedding(momentum, ptr, linears)

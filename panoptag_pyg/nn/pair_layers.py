@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from panoptag_pyg import ops
-from panoptag_pyg.nn.row_norm import RowBatchNorm
+from panoptag_pyg.nn.batch_norm import RowBatchNorm
 from panoptag_pyg.ops.ragged import add_rows_, take_rows
 from panoptag_pyg.ops.ragged_pairs import Pairs, transpose_pairs
 
@@ -22,7 +22,8 @@ class PairEncoding(nn.Module):
 
     .. math:: f_c(d) = \mathrm{sgn}(d)\, \frac{(1 + |d|)^{\beta_c} - 1}{\beta_c}, \qquad \beta_c = \alpha_c^2 + 10^{-6}
 
-    A logarithm at β → 0, linear at β = 1. Starts at random β from 0.05 to 0.5, where the published code spaces them evenly.
+    A logarithm at β → 0, linear at β = 1. Starts at random β from 0.05 to 0.5; the published code spaces
+    them evenly.
 
     Args:
         dim: C.

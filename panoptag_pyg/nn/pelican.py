@@ -21,7 +21,7 @@ class PelicanTrunk(nn.Module):
 
     and a last message. The products are taken in the precision of the momenta, float64 as the networks give them.
 
-    Memory: about 1 kB a pair and block at the published widths while training, so 5 kB for each of the Σ n² pairs.
+    Memory: some 4 kB for each of the Σ n² pairs at the published widths while training.
 
     Args:
         num_scalars: invariants s of each particle.

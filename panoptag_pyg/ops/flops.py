@@ -16,8 +16,17 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+import panoptag_pyg.ops.pair_embedding_training  # noqa: F401  registers its operation
+
 #: Of one distance in two dimensions: two differences, one wrapped, two squares, one sum.
 DISTANCE_2D = 6
+#: Operations that only reduce, normalise, select or move numbers.
+WITHOUT = frozenset(
+    {
+        *("segment_reduce", "segment_softmax", "event_ptrs"),
+        *("pair_index", "mirror_pairs", "transpose_pairs", "leading_rows"),
+    }
+)
 
 Formula = Callable[..., int]
 
@@ -140,6 +149,44 @@ def _norm_linear_backward_flops(
     return 2 * norm_linear_flops(x, norm_weight, norm_bias, weight)
 
 
+@formula("pair_attention")
+def pair_attention_flops(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: Tensor | None, ptr: Tensor, *_: Any
+) -> int:
+    """As :func:`ragged_attention_flops`; the bias is only added."""
+    return ragged_attention_flops(q, k, v, ptr, ptr)
+
+
+@formula("pair_attention_backward")
+def _pair_attention_backward_flops(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: Tensor | None, ptr: Tensor, *_: Any
+) -> int:
+    return 2 * pair_attention_flops(q, k, v, bias, scale, ptr)
+
+
+@formula("pair_embedding")
+def pair_embedding_flops(
+    momentum: Tensor,
+    ptr: Tensor,
+    parameters: Sequence[Tensor],
+    activation: str,
+    last_activation: bool,
+    self_pairs: bool,
+    *_: Any,
+) -> int:
+    """The MLP on every unordered pair of a set: (j, i) has the value of (i, j)."""
+    rows, itself = pairs(ptr, ptr), len(momentum)
+    unordered = (rows - itself) // 2 + (itself if self_pairs else 0)
+    return sum(2 * unordered * parameter.numel() for parameter in parameters if parameter.dim() == 2)
+
+
+@formula("pair_embedding_backward")
+def _pair_embedding_backward_flops(
+    grad: Tensor, momentum: Tensor, ptr: Tensor, parameters: Sequence[Tensor], *how: Any
+) -> int:
+    return 2 * pair_embedding_flops(momentum, ptr, parameters, *how)
+
+
 @formula("weighted_neighbours")
 def weighted_neighbours_flops(features: Tensor, weight: Tensor, table: Tensor, count: Tensor, *_: Any) -> int:
     """Σ_j w_ij f_j: one product and one sum for each edge and feature."""
@@ -162,6 +209,18 @@ def neighbour_attention_flops(
 @formula("neighbour_attention_backward")
 def _neighbour_attention_backward_flops(grad: Tensor, *arguments: Any) -> int:
     return 2 * neighbour_attention_flops(*arguments)
+
+
+@formula("pair_embedding_training")
+def _pair_embedding_training_flops(
+    momentum: Tensor, ptr: Tensor, parameters: Sequence[Tensor], running: Any, step: float, eps: float, *how: Any
+) -> int:
+    return pair_embedding_flops(momentum, ptr, parameters, *how)
+
+
+@formula("pair_embedding_training_backward")
+def _pair_embedding_training_backward_flops(grad: Tensor, *arguments: Any) -> int:
+    return 2 * _pair_embedding_training_flops(*arguments)
 
 
 def _bounds(x: Tensor, batch: Tensor | None, ptr: Tensor | None) -> Tensor:

@@ -1,7 +1,7 @@
 """Attention with a bias per pair in plain torch: sets of equal length as one dense block, without padding.
 
-On a CPU a matrix product of a few dozen rows costs little more than its call, so the sets of equal length, some ten of a
-few hundred jets, share calls: forward 4 · n² · d · H multiply-adds and 2 passes over n² · H scores per set, whatever
+On a CPU a matrix product of a few dozen rows costs little more than its call, so the sets of equal length, some ten
+of a few hundred jets, share calls: 2 · n² · d · H multiply-adds and three passes over n² · H scores per set, whatever
 the longest set is. Scores are computed again for the backward pass, which keeps memory at one block. A GPU, which
 this many launches would leave idle, pads.
 """
@@ -18,6 +18,8 @@ from torch import Tensor
 
 #: Scores of one dense block: some megabytes, which stay in the cache.
 BLOCK = 1 << 20
+#: torch's softmax over fewer numbers than a vector register holds goes one by one, several times slower.
+REGISTER = 16
 
 #: Rows of points and of pairs, sets, and points per set.
 Block = tuple[slice, slice, int, int]
@@ -29,7 +31,8 @@ def forward(
     """See :mod:`panoptag_pyg.ops.pair_attention`."""
     lengths = ptr.diff().tolist()
     order = _Order(ptr, lengths)
-    q, k, v, bias, scale = (order.points(q), order.points(k), order.points(v), order.pairs(bias), order.pairs(scale))
+    q, k, v, bias = order.points(q), order.points(k), order.points(v), order.pairs(bias)
+    scale = None if scale is None else order.pairs(scale)
     out = torch.empty_like(q)
     for block in _blocks(order.lengths, q.size(1)):
         weight = _weights(q, k, bias, block)
@@ -53,7 +56,7 @@ def backward(
     lengths = ptr.diff().tolist()
     order = _Order(ptr, lengths)
     grad_out, q, k, v = (order.points(tensor) for tensor in (grad_out, q, k, v))
-    bias, scale = order.pairs(bias), order.pairs(scale)
+    bias, scale = order.pairs(bias), None if scale is None else order.pairs(scale)
     grad_q, grad_k, grad_v, grad_bias = (torch.empty_like(tensor) for tensor in (q, k, v, bias))
     for block in _blocks(order.lengths, q.size(1)):
         weight = _weights(q, k, bias, block)
@@ -65,7 +68,7 @@ def backward(
             factor = _pair_block(scale, block)
             dropped, grad_weight = weight * factor, grad_weight * factor
         _point_block(grad_v, block).copy_(dropped.mT @ grad)
-        grad_score = torch._softmax_backward_data(grad_weight, weight, -1, weight.dtype)
+        grad_score = _softmax_backward(grad_weight, weight)
         _pair_block(grad_bias, block).copy_(grad_score)
         grad_score = grad_score.mul_(1 / math.sqrt(q.size(2)))
         _point_block(grad_q, block).copy_(grad_score @ _point_block(k, block))
@@ -81,7 +84,22 @@ def backward(
 def _weights(q: Tensor, k: Tensor, bias: Tensor, block: Block) -> Tensor:
     """Weights of a block of sets before dropout: [sets, H, n, n]."""
     score = (_point_block(q, block) * (1 / math.sqrt(q.size(2)))) @ _point_block(k, block).mT
-    return torch.softmax(score.add_(_pair_block(bias, block)), -1)
+    return _softmax(score.add_(_pair_block(bias, block)))
+
+
+def _softmax(score: Tensor) -> Tensor:
+    """Over the last axis; may overwrite the scores."""
+    if score.size(-1) >= REGISTER or score.dtype not in (torch.float32, torch.float64):
+        return torch.softmax(score, -1)
+    score = score.sub_(score.amax(-1, keepdim=True)).exp_()
+    return score.div_(score.sum(-1, keepdim=True))
+
+
+def _softmax_backward(grad: Tensor, weight: Tensor) -> Tensor:
+    if weight.size(-1) >= REGISTER or weight.dtype not in (torch.float32, torch.float64):
+        return torch._softmax_backward_data(grad, weight, -1, weight.dtype)
+    grad = grad * weight
+    return grad.sub_(weight * grad.sum(-1, keepdim=True))
 
 
 def _blocks(lengths: list[int], num_heads: int) -> Iterator[Block]:
@@ -111,12 +129,12 @@ def _pair_block(x: Tensor, block: Block) -> Tensor:
 
 
 class _Order:
-    """Sets of equal length side by side; nothing moves where they are already."""
+    """Sets of equal length side by side; nothing moves where they are already, or where few are of equal length."""
 
     def __init__(self, ptr: Tensor, lengths: list[int]) -> None:
         self.lengths = lengths
         self.point_rows: Tensor | None = None
-        if sum(1 for _ in groupby(lengths)) <= len(set(lengths)):
+        if sum(1 for _ in groupby(lengths)) <= 2 * len(set(lengths)):
             return
         length = ptr.diff()
         order = torch.argsort(length, stable=True)
@@ -128,8 +146,8 @@ class _Order:
     def points(self, x: Tensor) -> Tensor:
         return x if self.point_rows is None else x[self.point_rows]
 
-    def pairs(self, x: Tensor | None) -> Tensor | None:
-        return x if self.point_rows is None or x is None else x[self.pair_rows]
+    def pairs(self, x: Tensor) -> Tensor:
+        return x if self.point_rows is None else x[self.pair_rows]
 
     def points_back(self, x: Tensor) -> Tensor:
         return x if self.point_rows is None else torch.empty_like(x).index_copy_(0, self.point_rows, x)

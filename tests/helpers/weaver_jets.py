@@ -20,7 +20,7 @@ logging.getLogger("weaver").setLevel(logging.WARNING)  # its models log all of t
 def jets_batch(
     rng: np.random.Generator, lengths: Sequence[Sequence[int]], dtype: torch.dtype = torch.float32
 ) -> HeteroData:
-    """Events with jets of the given numbers of constituents, which lie around their jet's axis, some of them massless."""
+    """Events with jets of these numbers of constituents, which lie around their jet's axis, some of them massless."""
     batch = HeteroData()
     num_pfos = [sum(event) + 2 for event in lengths]  # two that are in no jet
     flat = [n for event in lengths for n in event]
@@ -58,18 +58,14 @@ def jets_batch(
 
 
 def padded(view: JetView, features: Tensor, length: int | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Points [J, 2, L], features [J, F, L], momenta [J, 4, L] (px, py, pz, E) and mask [J, 1, L], as weaver takes them."""
+    """Points [J, 2, L], features [J, F, L], momenta [J, 4, L] (px, py, pz, E) and mask [J, 1, L] for weaver."""
     num_jets = view.ptr.numel() - 1
     place = torch.arange(len(view.jet)) - view.ptr[view.jet]
     length = int(view.ptr.diff().max()) if length is None else length
 
     def dense(values: Tensor) -> Tensor:
-        full = values.new_zeros(num_jets, values.size(1), length)
-        return (
-            full.index_put((view.jet, torch.zeros(()).long().expand_as(place), place), values[:, 0])
-            if values.size(1) == 1
-            else full.permute(0, 2, 1).index_put((view.jet, place), values).permute(0, 2, 1).contiguous()
-        )
+        full = values.new_zeros(num_jets, length, values.size(1))
+        return full.index_put((view.jet, place), values).transpose(1, 2).contiguous()
 
     mask = dense(torch.ones(len(place), 1)).bool()
     return dense(view.pos), dense(features), dense(view.momentum[:, [1, 2, 3, 0]]), mask

@@ -6,12 +6,14 @@ import math
 
 import pytest
 import torch
+from helpers.events import write_events
 
-from panoptag_pyg.errors import ConfigError
+from panoptag_pyg.errors import ConfigError, EventFileError
 from panoptag_pyg.events import CONTAINS, PFO_FEATURES, EventDataset, collate_events, jet_view
 from panoptag_pyg.models import MixerSubjets, build_tagger
 from panoptag_pyg.models.subjets import SUBJET_FEATURES, subjet_features
 from panoptag_pyg.testing import random_events
+from panoptag_pyg.testing.events import random_block
 
 LOG_PT = PFO_FEATURES.index("log_pt")
 SMALL = {"dim": 8, "num_constituents": 4, "num_subjets": 3, "num_layers": 2, "num_heads": 2}
@@ -153,7 +155,7 @@ def test_each_algorithm_asks_for_its_own_column(name):
     assert model.needs == {"constituents", f"constituent/subjet_{name}"}
 
 
-def test_bad_input(batch, tmp_path):
+def test_bad_input():
     with pytest.raises(ConfigError, match="did you mean 'cambridge'"):
         build_tagger("mixer_subjets", subjets="cambrige")
     with pytest.raises(ConfigError, match="num_heads must divide dim, got dim=8 and num_heads=3"):
@@ -166,11 +168,11 @@ def test_bad_input(batch, tmp_path):
         )
 
 
-def test_a_file_without_subjets_is_named():
-    from importlib.resources import files
-
-    sample = files("panoptag_pyg.data") / "sample" / "ZH.h5"
-    if not sample.is_file():
-        pytest.skip("the sample events are not here")
-    with pytest.raises(ValueError, match=r"lacks the column constituent/subjet_cambridge.*panoptag prepare"):
-        EventDataset(str(sample), fields=build_tagger("mixer_subjets").needs)
+def test_a_file_without_subjets_is_named(rng, tmp_path):
+    block = random_block(rng, [9, 20], [1, 2])
+    block.constituent.clear()
+    path = write_events(tmp_path / "plain.h5", block)
+    with pytest.raises(
+        EventFileError, match=r"plain\.h5 lacks the column constituent/subjet_cambridge.*panoptag prepare"
+    ):
+        EventDataset(path, fields=build_tagger("mixer_subjets").needs)

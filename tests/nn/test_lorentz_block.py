@@ -15,7 +15,7 @@ def reference(block, h, x, scalars, ptr):
     """Every formula as it is printed, with one concatenated row per edge; batch normalisation with running averages."""
 
     def norm(layer, value):
-        return layer.weight * (value - layer.mean) / torch.sqrt(layer.var + layer.eps) + layer.bias
+        return layer.weight * (value - layer.running_mean) / torch.sqrt(layer.running_var + layer.eps) + layer.bias
 
     new_h, new_x = [], []
     for a, b in zip(ptr[:-1].tolist(), ptr[1:].tolist(), strict=True):
@@ -44,8 +44,8 @@ def inputs(rng, lengths=(4, 0, 1, 6)):
     with torch.no_grad():
         block.move_out.weight.mul_(1000)
         for norm in (block.edge_norm, block.node_norm):
-            norm.mean.copy_(torch.from_numpy(rng.normal(size=7)))
-            norm.var.copy_(torch.from_numpy(rng.uniform(0.5, 2, 7)))
+            norm.running_mean.copy_(torch.from_numpy(rng.normal(size=7)))
+            norm.running_var.copy_(torch.from_numpy(rng.uniform(0.5, 2, 7)))
     edges = complete_graph(ptr)
     degree = ptr.diff().repeat_interleave(ptr.diff()) - 1
     edge_ptr = torch.cat([torch.zeros(1, dtype=torch.long), degree.cumsum(0)])

@@ -110,16 +110,55 @@ def test_norm_and_linear(rng):
     assert with_backward(ours) == with_backward(plain)
 
 
+def test_attention_and_embedding_of_pairs(lengths):
+    heads, width = 2, 3
+    ptr = ptr_of(lengths)
+    q, k, v = (leaf(sum(lengths), heads, width) for _ in range(3))
+    bias = leaf(sum(n * n for n in lengths), heads)
+
+    def plain():
+        parts = zip(*(x.split(lengths) for x in (q, k, v)), strict=True)
+        out = [(a.transpose(0, 1) @ b.permute(1, 2, 0)).softmax(-1) @ c.transpose(0, 1) for a, b, c in parts]
+        return torch.cat([part.flatten() for part in out])
+
+    def ours():
+        return ops.pair_attention(q, k, v, bias, ptr)
+
+    assert counted(ours) == counted(plain)
+    assert with_backward(ours) == 3 * counted(plain)
+
+
+def test_weighted_neighbours_and_their_attention(rng, lengths):
+    """By hand: as many products as there are edges."""
+    ptr, total, k = ptr_of(lengths), sum(lengths), int(rng.integers(1, 9))
+    edges = sum(n * min(n - 1, k) for n in lengths)
+    table, count = ops.neighbour_table(leaf(total, 3), k, ptr), ops.neighbour_count(ptr, k, total)
+    features, weight = leaf(total, 5), leaf(total, k)
+    floats = leaf(total, 2, 6), leaf(total, 2, 6), leaf(total, 2), leaf(2, 6)
+
+    def mean_and_maximum():
+        return ops.weighted_neighbours(features, weight, table, count)
+
+    def attention():
+        return ops.neighbour_attention(*floats, table, count)[0]
+
+    assert counted(mean_and_maximum) == 2 * edges * 5
+    assert with_backward(mean_and_maximum) == 3 * 2 * edges * 5
+    assert counted(attention) == 4 * edges * 2 * 6
+    assert with_backward(attention) == 3 * 4 * edges * 2 * 6
+
+
 def test_every_operation_has_a_formula_or_none_to_have():
     """One that is added without a formula would be counted as nothing."""
     from torch.utils.flop_counter import flop_registry
 
-    without = {"segment_reduce", "segment_softmax", "event_ptrs"}
+    import panoptag_pyg.models  # noqa: F401  whose modules may bring operations
+
     names = {
         name.removeprefix("panoptag_pyg::").partition(".")[0]
         for name in torch._C._dispatch_get_all_op_names()
         if name.startswith("panoptag_pyg::")
     }
     counted_names = {name for name in names if getattr(torch.ops.panoptag_pyg, name) in flop_registry}
-    missing = {name for name in names - counted_names if name.removesuffix("_backward") not in without}
+    missing = {name for name in names - counted_names if name.removesuffix("_backward") not in flops.WITHOUT}
     assert not missing, f"give these a formula in panoptag_pyg/ops/flops.py: {sorted(missing)}"

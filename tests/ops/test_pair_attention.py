@@ -14,6 +14,7 @@ from panoptag_pyg.ops.pair_attention import reference
 ALL = backends("pair_attention", "reference")
 LENGTHS = {
     "mixed": (3, 0, 1, 7, 3, 13, 2, 3, 0),
+    "often repeated": (3, 1, 2, 3, 1, 2, 3, 1, 2),
     "sorted": (0, 1, 1, 3, 3, 3, 8, 11),
     "equal": (5, 5, 5),
     "one": (1,),

@@ -8,7 +8,7 @@ from helpers.learnable import learnable_block
 
 from panoptag_pyg.errors import EventFileError
 from panoptag_pyg.events import EventDataset
-from panoptag_pyg.training.data import LazyLoader, TaggerData, split_events
+from panoptag_pyg.training.data import LazyLoader, TaggerData, held_out_events, split_events
 from panoptag_pyg.training.recipe import DataSection
 
 
@@ -101,3 +101,15 @@ def test_too_few_events_are_named(tmp_path, rng):
     with pytest.raises(EventFileError, match=r"nowhere\.h5"):
         TaggerData(DataSection(), tmp_path / "nowhere.h5")
     assert len(EventDataset(one)) == 1
+
+
+def test_a_test_fraction_is_left_out_of_both(event_file):
+    tested = ids(EventDataset(event_file).select(held_out_events(120, 0.25, 3)))
+    assert len(tested) == 30
+    data = TaggerData(DataSection(test_fraction=0.25, split_seed=3), event_file)
+    assert (len(data.training), len(data.validation)) == (81, 9)
+    assert sorted([*ids(data.training), *ids(data.validation), *tested]) == ids(EventDataset(event_file))
+    other = TaggerData(DataSection(test_fraction=0.25, split_seed=3), event_file, event_file)
+    assert not set(ids(other.training)) & set(tested)
+    assert len(other.validation) == 120
+    assert held_out_events(120, 0.25, 4).tolist() != held_out_events(120, 0.25, 3).tolist()

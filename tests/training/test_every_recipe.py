@@ -1,6 +1,7 @@
 """Every shipped recipe trains on the sample events, evaluates and predicts: slow, one test per file.
 
-A recipe whose first comment lines hold ``data: NAME`` takes the events of ``data/NAME``, all others ``data/sample``.
+A recipe whose first comment lines hold ``data: NAME`` or ``data/NAME`` takes the events of ``data/NAME``, all others
+``data/sample``.
 Two epochs each, so that all together stay within half an hour; ``panoptag compare`` runs those of flavour taggers whole
 (docs/comparison.md). What is reduced further stands in :data:`REDUCED`.
 """
@@ -55,7 +56,7 @@ class InitialLoss(Callback):
 def folder_of(recipe: str) -> Path:
     """The events that a recipe is made for."""
     head = (ROOT / "data" / "recipes" / recipe).read_text(encoding="utf-8").partition("\n\n")[0]
-    found = re.search(r"^#.*\bdata: (\w+)", head, re.MULTILINE)
+    found = re.search(r"^#.*\bdata(?:: |/)(\w+)", head, re.MULTILINE)
     return ROOT / "data" / (found[1] if found else "sample")
 
 
