@@ -28,7 +28,7 @@ class GravNetConv(nn.Module):
         space_dim: width of s; the paper's S. Default 4.
         propagate_dim: width of h; the paper's F_LR. Default 22.
         k: neighbours. Default 40.
-        loop: count a point among its own neighbours, as PyG does and the authors' code doesn't. Default ``False``.
+        loop: count a point among its own neighbours, as PyG does. Default ``False``.
         backend: a name of ``ops.available("weighted_neighbours")``. Default ``"auto"``.
 
     Shapes:
