@@ -34,7 +34,6 @@ from panoptag_pyg.testing.events import joined, random_block, random_events, reo
 from panoptag_pyg.testing.subjects import BackboneUnderTest, Subject, TaggerUnderTest
 
 __all__ = [
-    "CHECKS",
     "BackboneUnderTest",
     "Subject",
     "TaggerUnderTest",
@@ -66,7 +65,7 @@ def check_backbone(
     Args:
         build: ``build(in_dim)`` makes it, with new random weights each time; small sizes are quicker.
         in_dim: how many features each PFO has. Default 14.
-        skip: names of :data:`CHECKS` to leave out. Default: none.
+        skip: names of :data:`~panoptag_pyg.testing.checks.CHECKS` to leave out. Default: none.
         settings: attributes of :class:`~panoptag_pyg.testing.subjects.Subject`, such as ``fullgraph=False``.
 
     Raises:
@@ -80,7 +79,7 @@ def check_tagger(build: Callable[[], nn.Module], skip: Collection[str] = (), **s
 
     Args:
         build: makes it, with new random weights each time; small sizes are quicker.
-        skip: names of :data:`CHECKS` to leave out. Default: none.
+        skip: names of :data:`~panoptag_pyg.testing.checks.CHECKS` to leave out. Default: none.
         settings: attributes of :class:`~panoptag_pyg.testing.subjects.Subject`, such as ``max_steps=400``.
 
     Raises:
