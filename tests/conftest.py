@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,6 +19,10 @@ if find_spec("triton") and not any(Path("/dev").glob("nvidia[0-9]*")):
     import triton.language  # noqa: F401
 
     del os.environ["TRITON_INTERPRET"]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    # So a shell leaves it that started the tests in the background; the tests of Ctrl-C need it, and hand it on.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 sys.path.insert(0, str(Path(__file__).parent))  # the folder `helpers`
 
