@@ -3,7 +3,7 @@
 import torch
 from helpers.lorentz import METRIC, random_lorentz, random_particles
 
-from panoptag_pyg.nn.lorentz_block import LorentzBlock
+from panoptag_pyg.nn.lorentz_block import MAX_STEP, LorentzBlock
 from panoptag_pyg.ops.ragged_pairs import complete_graph
 
 
@@ -30,7 +30,7 @@ def reference(block, h, x, scalars, ptr):
                 message = block.edge_out(norm(block.edge_norm, message).relu()).relu()
                 message = torch.sigmoid(block.gate(message)) * message
                 messages.append(message)
-                moves.append(difference * block.move_out(block.move_in(message).relu()))
+                moves.append((difference * block.move_out(block.move_in(message).relu())).clamp(-MAX_STEP, MAX_STEP))
             gathered = torch.stack(messages).sum(0) if messages else torch.zeros_like(h[i])
             node = norm(block.node_norm, block.node_in(torch.cat([h[i], gathered, scalars[i]])))
             new_h.append(h[i] + block.node_out(node.relu()))
