@@ -80,7 +80,7 @@ def check_tagger(build: Callable[[], nn.Module], skip: Collection[str] = (), **s
     Args:
         build: makes it, with new random weights each time; small sizes are quicker.
         skip: names of :data:`~panoptag_pyg.testing.checks.CHECKS` to leave out. Default: none.
-        settings: attributes of :class:`~panoptag_pyg.testing.subjects.Subject`, such as ``max_steps=400``.
+        settings: attributes of :class:`~panoptag_pyg.testing.subjects.Subject`, such as ``max_steps=800``.
 
     Raises:
         AssertionError: at the first property that it doesn't have, with a sentence.

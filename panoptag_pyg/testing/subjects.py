@@ -25,7 +25,7 @@ class Subject:
         fullgraph: whether ``torch.compile`` must take it as one graph. Default ``True``; ``False`` is for networks
             whose layers come from packages that break graphs.
         tolerance: of symmetries in float64, relative to the largest output. Default 1e-9.
-        max_steps: within so many steps of AdamW a handful of events must be learnt by heart. Default 200.
+        max_steps: within so many steps of AdamW a handful of events must be learnt by heart. Default 400.
         learning_rate: of these steps. Default 3e-3.
         without_gradient: names (or their ends) of parameters that no gradient needs to reach. Default: none.
         seed: of weights and events. Default: another one each time; a failed check tells it.
@@ -34,7 +34,7 @@ class Subject:
     build: Callable[..., nn.Module]
     fullgraph: bool = True
     tolerance: float = 1e-9
-    max_steps: int = 200
+    max_steps: int = 400
     learning_rate: float = 3e-3
     without_gradient: tuple[str, ...] = ()
     seed: int = field(default_factory=lambda: int(np.random.default_rng().integers(2**31)))
