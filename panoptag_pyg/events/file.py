@@ -51,6 +51,9 @@ class EventFile:
         self.constituent_columns: tuple[str, ...] = tuple(c.name for c in CONSTITUENT_COLUMNS if c.path in self._file)
         self.pfo_offsets: np.ndarray = self._file["pfo/offsets"][:]
         self.jet_offsets: np.ndarray = self._file["jet/offsets"][:]
+        # Told without the file, which may have been closed since.
+        self._present = frozenset(c.path for c in (*COLUMNS, *CONSTITUENT_COLUMNS) if c.path in self._file)
+        self._num_constituents = len(self._file[CONSTITUENTS])
         self._check_lengths()
 
     @property
@@ -71,7 +74,7 @@ class EventFile:
     @property
     def num_constituents(self) -> int:
         """Constituents of all jets."""
-        return len(self._file[CONSTITUENTS])
+        return self._num_constituents
 
     @property
     def jet_radius(self) -> float | None:
@@ -83,7 +86,7 @@ class EventFile:
 
     def has(self, path: str) -> bool:
         """Whether the file holds the dataset ``path``; a truth column that it lacks reads as its default."""
-        return path in self._file
+        return path in self._present
 
     def column(self, path: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """One column's rows ``start`` to ``stop`` (default: all), unchecked; its default where the file lacks it."""
