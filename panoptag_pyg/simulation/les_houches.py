@@ -106,3 +106,21 @@ class HardEventList:
         """The ``number``-th event of a block of 100; ``None`` beyond the list's end."""
         index = 100 * block + number
         return self.events[index] if number < 100 and index < len(self.events) else None
+
+
+#: Momenta add up to this share of the incoming energy; files with few digits are not to be blamed.
+_CONSERVATION = 1e-3
+
+
+def fault(event: HardEvent) -> str:
+    """Why PYTHIA may have failed on a hard event; ``""`` if it looks well."""
+    incoming, outgoing = event.status == -1, event.status == 1
+    difference = event.momentum[incoming].sum(0) - event.momentum[outgoing].sum(0)
+    if np.abs(difference).max() > _CONSERVATION * max(event.momentum[incoming, 3].sum(), 1.0):
+        return "what comes out has another momentum than what goes in"
+    # Each line begins at one end and ends at another: a colour going out is one anticoloured coming in.
+    ends = [*event.colours[outgoing].T, *event.colours[incoming].T[::-1]]
+    colour, anticolour = np.concatenate(ends[::2]), np.concatenate(ends[1::2])
+    if sorted(colour[colour > 0].tolist()) != sorted(anticolour[anticolour > 0].tolist()):
+        return "its colour lines don't connect"
+    return ""
