@@ -92,22 +92,6 @@ class HardEvents(Protocol):
         ...
 
 
-@dataclass
-class HardEventList:
-    """Hard events in memory, as a source: event i of the list is event ``i % 100`` of block ``i // 100``."""
-
-    events: Sequence[HardEvent]
-    beams: tuple[tuple[int, float], tuple[int, float]] = ((2212, 6500.0), (2212, 6500.0))
-    strategy: int = 3
-    processes: Sequence[HardProcess] = (HardProcess(1, 1.0, 0.0),)
-    origin: str = "list of hard events"
-
-    def event(self, block: int, number: int) -> HardEvent | None:
-        """The ``number``-th event of a block of 100; ``None`` beyond the list's end."""
-        index = 100 * block + number
-        return self.events[index] if number < 100 and index < len(self.events) else None
-
-
 #: Momenta add up to this share of the incoming energy; files with few digits are not to be blamed.
 _CONSERVATION = 1e-3
 
