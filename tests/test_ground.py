@@ -24,7 +24,7 @@ LAYERS = {
     "models": {"backbones", "tasks", "nn", "ops"},
     "data": set(),
     "simulation": {"data"},
-    "convert": {"data"},
+    "convert": {"simulation", "data"},
     "testing": {"models", "backbones", "nn", "ops"},
     "evaluation": {"models", "backbones", "tasks", "nn", "ops", "data"},
     "training": {"models", "backbones", "tasks", "nn", "ops", "data", "evaluation"},
