@@ -43,7 +43,7 @@ TOP = {path.stem for path in (ROOT / "panoptag_pyg").glob("*.py")} - {"__init__"
 OPEN = {"events", "__version__", *TOP}
 EXTRAS = {
     *("pythia8mc", "fastjet", "particle", "uproot", "awkward"),
-    *("torch_cluster", "torch_scatter", "triton", "pyg_lib", "dask"),
+    *("torch_cluster", "torch_scatter", "triton", "pyg_lib", "dask", "distributed"),
 }
 
 

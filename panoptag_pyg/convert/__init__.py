@@ -1,1 +1,1 @@
-"""Other formats in and out: each converter streams, so that files larger than memory are no matter."""
+"""Other formats in and out: DELPHES ROOT, CMS PFNano, padded arrays, awkward arrays."""
