@@ -52,9 +52,7 @@ def to_awkward(events: EventBlock | EventFile | EventDataset) -> ak.Array:
         MissingExtraError: awkward isn't installed.
     """
     ak = require_extra("awkward", "convert")
-    attributes = {
-        name: list(getattr(events, name)) for name in ("processes", "sources") if getattr(events, name, None)
-    }
+    attributes = {name: list(getattr(events, name)) for name in ("processes", "sources") if getattr(events, name, None)}
     unknown: set[str] = set()  # truth that a file doesn't have is no field, so that it isn't taken for known
     if isinstance(events, EventBlock):
         block = events
@@ -126,11 +124,13 @@ def from_awkward(array: ak.Array, source: str = "array") -> EventBlock:
     ak = require_extra("awkward", "convert")
     if not isinstance(array, ak.Array):
         kind = "one event; give events[i : i + 1]" if isinstance(array, ak.Record) else type(array).__name__
-        raise EventFileError(f"{source} is {kind if 'one' in kind else f'a {kind}'}, expected an awkward.Array of events")
+        raise EventFileError(
+            f"{source} is {kind if 'one' in kind else f'a {kind}'}, expected an awkward.Array of events"
+        )
     if "pfo" not in array.fields:
         raise EventFileError(
-            f"{source} has no field 'pfo' (it has {', '.join(array.fields) or 'none'}); events need the lists 'pfo' and "
-            "'jet', see panoptag_pyg.convert.to_awkward"
+            f"{source} has no field 'pfo' (it has {', '.join(array.fields) or 'none'}); events need the lists 'pfo' "
+            "and 'jet', see panoptag_pyg.convert.to_awkward"
         )
     if len(array) == 0:
         return EventBlock.empty()  # without values Awkward may not know the types either
@@ -183,7 +183,9 @@ def write_awkward(
         options.setdefault("sources", list(attrs["sources"]))
     highest = int(block.event["process"].max(initial=0))
     if highest >= len(names):
-        raise EventFileError(f"the array's process goes up to {highest}, but there are the names {names}; name them all")
+        raise EventFileError(
+            f"the array's process goes up to {highest}, but there are the names {names}; name them all"
+        )
     layout = array.layout
     present = {f"event/{name}" for name in layout.fields}
     present |= {f"{g}/{name}" for g in ("pfo", "jet") if g in layout.fields for name in layout[g].fields}
@@ -226,7 +228,7 @@ class _Reader:
         missing = [name for name in _NEEDED[group] if name not in fields]
         if missing:
             raise EventFileError(
-                f"{self.source}: field {group}.{missing[0]} is missing (there are {', '.join(fields) or 'none'}); add it"
+                f"{self.source}: field {group}.{missing[0]} is missing (there is {', '.join(fields) or 'none'}); add it"
             )
         offsets = self.jagged((group, "pt"), EVENT_AXIS)[1][0]
         values = {}
@@ -280,9 +282,7 @@ class _Reader:
         lower = {name.lower(): name for name in known if name not in fields}
         for name in fields:
             if name not in known and name.lower() in lower:
-                raise EventFileError(
-                    f"{self.source}: unknown field {prefix}{name}{suggest(name, known)}; rename it"
-                )
+                raise EventFileError(f"{self.source}: unknown field {prefix}{name}{suggest(name, known)}; rename it")
 
 
 def _no_jets(num_events: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -298,7 +298,9 @@ def _follow(block: EventBlock, reader: _Reader, source: str) -> EventBlock:
     if np.array_equal(index, position):
         return block
     if index.min(initial=0) < 0 or block.constituents.min(initial=0) < 0:
-        raise EventFileError(f"{source}: pfo.{INDEX} or {CONSTITUENTS} is negative, expected 0, 1, 2, …; drop pfo.{INDEX}")
+        raise EventFileError(
+            f"{source}: pfo.{INDEX} or {CONSTITUENTS} is negative, expected 0, 1, 2, …; drop pfo.{INDEX}"
+        )
     stride = int(max(index.max(initial=0), block.constituents.max(initial=0))) + 1
     keys = block.pfo_event * stride + index
     order = np.argsort(keys, kind="stable")
