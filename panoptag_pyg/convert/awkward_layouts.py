@@ -29,7 +29,7 @@ def jagged(layout: Any, depth: int) -> tuple[np.ndarray, list[np.ndarray]]:
     Raises:
         JaggedError: a None, text, a record or another depth.
     """
-    offsets = []
+    offsets: list[np.ndarray] = []
     for level in range(depth):
         layout = _plain(layout, _ROWS[level])
         if layout.is_unknown:

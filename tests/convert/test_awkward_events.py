@@ -191,7 +191,7 @@ def _unequal(array):
         (lambda a: _without(a, "jet", "mass"), "field jet.mass is missing"),
         (lambda a: _with(_without(a, "pfo", "d0"), "pfo", "D0", a.pfo.d0), "unknown field pfo.D0; did you mean 'd0'"),
         (lambda a: a.mask[[True, False, True, True, True]], "is None at event 1"),
-        (lambda a: _with(a, "pfo", "pt", a.pfo.pt.mask[a.pfo.pt < 0]), "field pfo.pt is None at entry 0"),
+        (lambda a: _with(a, "pfo", "pt", ak.mask(a.pfo.pt, a.pfo.pt < 0)), "field pfo.pt is None at entry 0"),
         (lambda a: _with(a, "pfo", "charge", a.pfo.pt + 0.5), "expected whole numbers from -128 to 127"),
         (lambda a: _with(a, "pfo", "particle_class", 0 * a.pfo.index + 211), "holds 211, expected whole numbers"),
         (lambda a: _with(a, "pfo", "particle_class", 0 * a.pfo.index + 7), "particle_class is 7, expected at most 4"),
