@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from .convert_nanoaod import nanoaod
+
 app = typer.Typer(
     name="convert",
     help="Turn other formats into event files, or event files into padded arrays.",
@@ -17,5 +19,5 @@ def convert() -> None:
     """Turn other formats into event files, or event files into padded arrays."""
 
 
-# Each sub-command is imported here, with its libraries only when it runs:
-# app.command("delphes")(convert_delphes.delphes)
+# Each sub-command imports its libraries only when it runs.
+app.command("nanoaod")(nanoaod)

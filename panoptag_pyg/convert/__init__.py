@@ -1,1 +1,27 @@
-"""Other formats in and out: DELPHES ROOT, CMS PFNano, padded arrays, awkward arrays."""
+"""Other people's formats in and out: DELPHES and CMS ROOT files, padded arrays, Awkward arrays."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from panoptag_pyg.convert.awkward_events import constituents, from_awkward, to_awkward, write_awkward
+    from panoptag_pyg.convert.nanoaod import convert_nanoaod
+    from panoptag_pyg.convert.provenance import Converted
+
+# Each format's packages are an extra: nothing of them is imported before it is used.
+_LAZY = {
+    "Converted": "provenance",
+    "constituents": "awkward_events",
+    "convert_nanoaod": "nanoaod",
+    "from_awkward": "awkward_events",
+    "to_awkward": "awkward_events",
+    "write_awkward": "awkward_events",
+}
+
+__all__ = ["Converted", "constituents", "convert_nanoaod", "from_awkward", "to_awkward", "write_awkward"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
