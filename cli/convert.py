@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from .convert_delphes import delphes
 from .convert_nanoaod import nanoaod
 
 app = typer.Typer(
@@ -20,4 +21,5 @@ def convert() -> None:
 
 
 # Each sub-command imports its libraries only when it runs.
+app.command("delphes")(delphes)
 app.command("nanoaod")(nanoaod)

@@ -5,20 +5,33 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from panoptag_pyg.convert.awkward_events import constituents, from_awkward, to_awkward, write_awkward
+    from panoptag_pyg.convert.delphes import convert_delphes
+    from panoptag_pyg.convert.delphes_options import DelphesOptions
     from panoptag_pyg.convert.nanoaod import convert_nanoaod
     from panoptag_pyg.convert.provenance import Converted
 
 # Each format's packages are an extra: nothing of them is imported before it is used.
 _LAZY = {
     "Converted": "provenance",
+    "DelphesOptions": "delphes_options",
     "constituents": "awkward_events",
+    "convert_delphes": "delphes",
     "convert_nanoaod": "nanoaod",
     "from_awkward": "awkward_events",
     "to_awkward": "awkward_events",
     "write_awkward": "awkward_events",
 }
 
-__all__ = ["Converted", "constituents", "convert_nanoaod", "from_awkward", "to_awkward", "write_awkward"]
+__all__ = [
+    "Converted",
+    "DelphesOptions",
+    "constituents",
+    "convert_delphes",
+    "convert_nanoaod",
+    "from_awkward",
+    "to_awkward",
+    "write_awkward",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -112,9 +112,7 @@ def read_events(step: Step, profile: FileProfile, plan: Plan, counts: Counts) ->
     if plan.options.label == "file" and flavour is not None:
         truth["flavour"] = flavour
     if "jet/hard_scatter_fraction" in profile.truth:
-        truth["hard_scatter_fraction"] = hard_scatter_share(
-            jets, pfo["pt"], pfo["hard_scatter_fraction"], pfos.offsets
-        )
+        truth["hard_scatter_fraction"] = hard_scatter_share(jets, pfo["pt"], pfo["hard_scatter_fraction"], pfos.offsets)
     jet = {"pt": jets.pt, "eta": jets.eta, "phi": jets.phi, "mass": jets.mass, **truth}
     event = {
         "id": np.arange(step.start, step.stop),
@@ -176,6 +174,5 @@ def _jet_truth(
     if "jet/truth_pt" in profile.truth:
         card = plan.card.model_copy(update={"jets": plan.jets})
         particles = stable_particles(events, np.zeros(len(weak), dtype=np.int8))
-        eta = min(plan.jets.max_abs_eta, float(np.abs(jets.eta).max(initial=0.0)))
-        truth["truth_pt"], truth["truth_mass"] = match_truth_jets(particles, jets, card, eta)
+        truth["truth_pt"], truth["truth_mass"] = match_truth_jets(particles, jets, card, plan.jets.max_abs_eta)
     return {name: values for name, values in truth.items() if f"jet/{name}" in profile.truth}

@@ -139,7 +139,7 @@ def find_layout(tree: RootTree, pfo_branches: Sequence[str] = (), jet_branch: st
 
 def _usual_branches(tree: RootTree) -> tuple[str, ...]:
     for names in _USUAL:
-        if all(name in tree for name in names):
+        if all(_has(tree, name) for name in names):
             return names
     raise ConversionError(
         f"{tree.path}: tree '{tree.name}' has neither the branches EFlowTrack, EFlowPhoton and EFlowNeutralHadron nor "
@@ -149,7 +149,13 @@ def _usual_branches(tree: RootTree) -> tuple[str, ...]:
 
 
 def _collections(tree: RootTree) -> list[str]:
-    return [name for name in tree.top_names if not name.endswith("_size")]
+    """Names of all collections; in a copied file their quantities may stand at the top."""
+    names = (name.partition(".")[0] for name in tree.top_names if not name.endswith("_size"))
+    return [name for name in dict.fromkeys(names) if _has(tree, name)]
+
+
+def _has(tree: RootTree, collection: str) -> bool:
+    return any(name.startswith(f"{collection}.") for name in tree.names)
 
 
 def _columns(tree: RootTree, branch: str, names: dict[str, tuple[str, ...]]) -> dict[str, str]:
@@ -163,7 +169,7 @@ def _columns(tree: RootTree, branch: str, names: dict[str, tuple[str, ...]]) -> 
 
 
 def _collection(tree: RootTree, name: str, notes: list[str]) -> Collection:
-    if name not in tree:
+    if not _has(tree, name):
         raise ConversionError(f"{tree.path} has no branch '{name}'{suggest(name, _collections(tree))}")
     columns = _columns(tree, name, ALIASES)
     if "et" in columns and "pt" not in columns:
@@ -195,7 +201,7 @@ def _require(tree: RootTree, name: str, columns: dict[str, str], needed: Sequenc
 
 
 def _find_jets(tree: RootTree, branch: str, layout: Layout) -> None:
-    if branch not in tree:
+    if not _has(tree, branch):
         jets = [name for name in _collections(tree) if f"{name}.Flavor" in tree or "Jet" in name]
         raise ConversionError(f"{tree.path} has no branch '{branch}' of jets{suggest(branch, jets)}")
     names = ("PT", "Eta", "Phi", "Mass", "Flavor", "Constituents")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,7 +72,7 @@ def read_pfos(step: Step, layout: Layout, eta_from_cot_theta: bool = False) -> F
 
     dropped: Counter[str] = Counter()
     numbers = [values for values in joined.values() if values.dtype.kind == "f"]
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         # Written in single precision, of which an |η| of 999.9 leaves nothing.
         finite = np.all([np.isfinite(values.astype(np.float32)) for values in numbers], axis=0)
     moving = joined["pt"] > 0
@@ -117,7 +118,9 @@ def _read(step: Step, collection: Collection, eta_from_cot_theta: bool) -> dict[
             "pt": column("et"),
             "energy": column("energy"),
             "charge": np.zeros(count),
-            "particle_class": _tower_class(collection.name, column("ecal"), column("hcal"), "ecal" in collection.columns),
+            "particle_class": _tower_class(
+                collection.name, column("ecal"), column("hcal"), "ecal" in collection.columns
+            ),
         }
         track = np.zeros(count, dtype=bool)
     else:
@@ -128,7 +131,7 @@ def _read(step: Step, collection: Collection, eta_from_cot_theta: bool) -> dict[
         table[name] = np.where(track, column(name), 0.0)
         if name.endswith("_error"):
             table[name] = np.maximum(table[name], 0.0)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         cot_theta = np.sinh(eta)
     reference_offsets, references = _references(step, collection, count)
     return {
@@ -144,7 +147,9 @@ def _read(step: Step, collection: Collection, eta_from_cot_theta: bool) -> dict[
     }
 
 
-def _tracks(collection: Collection, column, eta: np.ndarray, eta_from_cot_theta: bool) -> dict[str, np.ndarray]:  # type: ignore[no-untyped-def]
+def _tracks(
+    collection: Collection, column: Callable[..., np.ndarray], eta: np.ndarray, eta_from_cot_theta: bool
+) -> dict[str, np.ndarray]:
     """Kinematics and class of tracks and of candidates, neutral ones too."""
     pt, charge, pid = column("pt"), column("charge"), column("pid", 211.0)
     charged = charge != 0
@@ -154,7 +159,7 @@ def _tracks(collection: Collection, column, eta: np.ndarray, eta_from_cot_theta:
         energy = column("energy")
     else:
         mass = column("mass") if "mass" in collection.columns else np.where(charged, _mass(pid), 0.0)
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             energy = np.hypot(pt * np.cosh(eta), np.maximum(mass, 0.0))
     number = np.abs(pid)
     kind = np.where(number == 11, ParticleClass.ELECTRON, ParticleClass.CHARGED_HADRON)

@@ -215,9 +215,9 @@ def _truth_of_jets(record: Record, label: str, known: set[str], notes: list[str]
     else:
         why = "whose status codes aren't PYTHIA 8's" if has_partons else "because Particle has none"
         notes.append(f"the jets' partons are unknown, {why}")
-    if label == "hadron" and has_hadrons or label == "delphes" and has_partons:
+    if {"hadron": has_hadrons, "delphes": has_partons}.get(label):
         known.add("jet/flavour")
-    elif label != "file":
+    elif label != "file":  # that of the file was looked for before
         notes.append(f"the label rule '{label}' finds nothing to go by in Particle: the jets' flavour is unknown")
 
 

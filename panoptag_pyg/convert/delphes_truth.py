@@ -259,5 +259,3 @@ def _rows_of(references: np.ndarray, event: np.ndarray, record: Record) -> np.nd
     if len(key) == 0:
         return np.full(len(references), -1)
     return np.where(key[order][place] == wanted, order[place], -1)
-
-

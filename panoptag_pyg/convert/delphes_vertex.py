@@ -47,7 +47,9 @@ def hard_scatter_vertices(step: Step, layout: Layout, source: str) -> np.ndarray
     rows = np.flatnonzero(stable & np.isfinite(x) & np.isfinite(y) & np.isfinite(z))
     event = np.searchsorted(offsets, rows, side="right") - 1
     # Particles of one vertex agree in every bit.
-    bits = [np.ascontiguousarray(values[rows], dtype=np.float32).view(np.int32) for values in (x, y, z)]
+    bits: list[np.ndarray] = [
+        np.ascontiguousarray(values[rows], dtype=np.float32).view(np.int32) for values in (x, y, z)
+    ]
     order = np.lexsort((*bits, event))
     rows, event = rows[order], event[order]
     new = np.ones(len(rows), dtype=bool)
@@ -132,7 +134,9 @@ def fill_errors(
     for event in range(len(pfos.offsets) - 1):
         rows = pfos.offsets[event] + np.flatnonzero(table["charge"][pfos.offsets[event] : pfos.offsets[event + 1]])
         rng = np.random.default_rng([seed, origin, first_event + event])
-        measured = smear_impact_parameters(rng, card, table["d0"][rows], table["dz"][rows], eta[rows], table["pt"][rows])
+        measured = smear_impact_parameters(
+            rng, card, table["d0"][rows], table["dz"][rows], eta[rows], table["pt"][rows]
+        )
         for name, values in zip(("d0", "dz", "d0_error", "dz_error"), measured, strict=True):
             table[name][rows] = values
 
