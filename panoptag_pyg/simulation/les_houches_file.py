@@ -31,7 +31,7 @@ _LONGEST = 1 << 26
 _EVENT = re.compile(rb"<event(?:\s[^>]*)?>(.*?)</event\s*>", re.DOTALL)
 _EVENT_END = re.compile(rb"</event\s*>")
 #: NUP, IDPRUP, XWGTUP, …: the weight is the third.
-_WEIGHT = re.compile(rb"<event(?:\s[^>]*)?>(?:\s*#[^\n]*\n)*\s*\S+\s+\S+\s+(\S+)")
+_WEIGHT = re.compile(rb"(?:\s*#[^\n]*\n)*\s*\S+\s+\S+\s+(\S+)")
 _COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
 _INIT = re.compile(rb"<init(?:\s[^>]*)?>(.*?)</init\s*>", re.DOTALL)
 _LONG_EXPONENT = re.compile(rb"(?<=[0-9.])([+-][0-9]{3})$")
@@ -157,8 +157,8 @@ class LesHouchesFile:
         except ValueError as error:
             raise LesHouchesFileError(f"{self.path}: <init>: {error}") from None
 
-    def _next_block(self) -> bytes:
-        """The text of the next up to 100 events; the buffer then begins with the block after it."""
+    def _next_block(self) -> list[bytes]:
+        """What stands in the tags of each of the next up to 100 events; the buffer then begins with what comes after."""
         found = end = search = 0
         while found < BLOCK_EVENTS:
             match = _EVENT_END.search(self._buffer, search)
@@ -183,7 +183,10 @@ class LesHouchesFile:
         self._position += 1
         if self._position == len(self._starts):
             self._starts.append(self._offset)
-        return text
+        events = _EVENT.findall(text)
+        if len(events) != found:
+            raise self._error(BLOCK_EVENTS * (self._position - 1) + len(events), "or one before it has two ends")
+        return events
 
     def _finish(self, num_events: int) -> None:
         """Check what stands behind the last event."""
@@ -203,13 +206,13 @@ class LesHouchesFile:
         known = min(block, len(self._starts) - 1)
         if block < self._position or known > self._position:
             self._enter(known)
-        text = b""
+        texts: list[bytes] = []
         while self._position <= block:
             if self._num_events is not None and BLOCK_EVENTS * self._position >= self._num_events:
                 return []
-            text = self._next_block()
-        self._block = block, _EVENT.findall(text)
-        return self._block[1]
+            texts = self._next_block()
+        self._block = block, texts
+        return texts
 
     def _enter(self, block: int) -> None:
         self._position, self._offset, self._buffer = block, self._starts[block], b""
@@ -244,11 +247,11 @@ class LesHouchesFile:
         self._enter(0)
         count, total, negative, num_negative = 0, 0.0, 0.0, 0
         while self._num_events is None or count < self._num_events:
-            texts = _WEIGHT.findall(self._next_block())
-            weights = []
-            for text in texts:
+            weights: list[float] = []
+            for text in self._next_block():
+                head = _WEIGHT.match(text)
                 try:
-                    weights.append(_number(text))
+                    weights.append(_number(head[1] if head else b""))
                 except ValueError as error:
                     raise self._error(count + len(weights), f"has a bad weight: {error}") from None
             below = [weight for weight in weights if weight < 0]
