@@ -82,7 +82,9 @@ class TopWDecays:
                 raise ConfigError(f"6 → {channel} is switched on; tW can have top quarks decay to W⁺ and a quark alone")
         for channel in self._w.channels:
             pair = sorted(channel)
-            if len(pair) != 2 or not (pair[1] in quarks and -pair[0] in quarks or pair[1] in leptons and -pair[0] in leptons):
+            if len(pair) != 2 or not (
+                pair[1] in quarks and -pair[0] in quarks or pair[1] in leptons and -pair[0] in leptons
+            ):
                 raise ConfigError(f"24 → {channel} is switched on; tW can have W⁺ bosons decay to two fermions alone")
         if not any(self.fraction(conjugate) > 0 for conjugate in (False, True)):
             raise ConfigError("no decay of tW is left: switch on channels of 6 and 24 in PYTHIA's settings")
@@ -177,9 +179,7 @@ def _unpolarised(top: np.ndarray, w: np.ndarray, cos_alpha: np.ndarray, masses: 
 def _correlation(
     amplitudes: np.ndarray, top: np.ndarray, w: np.ndarray, products: np.ndarray, masses: np.ndarray
 ) -> np.ndarray:
-    currents = [
-        w_current(products[:, i], products[:, i + 1], (masses[:, i], masses[:, i + 1])) for i in (2, 4)
-    ]
+    currents = [w_current(products[:, i], products[:, i + 1], (masses[:, i], masses[:, i + 1])) for i in (2, 4)]
     top_decay = top_decay_amplitudes(top, products[:, 1], masses[:, 1], currents[0])
     return spin_correlation(amplitudes, top_decay, w_decay_amplitudes(w, currents[1]))
 

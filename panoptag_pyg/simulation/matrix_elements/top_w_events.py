@@ -88,7 +88,9 @@ class TopWEvents:
         colours = _colours(pdg)
         colours[conjugate] = colours[conjugate][:, :, ::-1]
         pdg[conjugate] *= np.where(pdg[conjugate] == GLUON, 1, -1)
-        mass = np.concatenate([np.zeros((_PORTION, 2)), *(m[:, None] for m in production.masses), decays.masses], axis=1)
+        mass = np.concatenate(
+            [np.zeros((_PORTION, 2)), *(m[:, None] for m in production.masses), decays.masses], axis=1
+        )
         for rows in (pdg, colours, momentum):
             swapped = ~production.gluon_first
             rows[swapped, :2] = rows[swapped, 1::-1]
@@ -117,7 +119,13 @@ class TopWEvents:
 def _numbers(production: Production, decays: Decays) -> np.ndarray:
     """PDG numbers as of events with a top quark [N, 10]."""
     count = len(production.s)
-    columns = [np.full(count, GLUON), np.abs(production.quark), np.full(count, TOP), np.full(count, -W), np.full(count, W)]
+    columns = [
+        np.full(count, GLUON),
+        np.abs(production.quark),
+        np.full(count, TOP),
+        np.full(count, -W),
+        np.full(count, W),
+    ]
     return np.column_stack([*columns, decays.top_quark, decays.top_w_products, decays.w_products])
 
 

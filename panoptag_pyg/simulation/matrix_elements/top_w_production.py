@@ -174,9 +174,7 @@ class TopWProduction:
         x = root * np.exp(y), root * np.exp(-y)
         needed = {(c.gluon_beam, GLUON) for c in self._channels} | {(1 - c.gluon_beam, c.quark) for c in self._channels}
         f = {(beam, pdg): self._model.parton_density(beam, pdg, x[beam], scale2) for beam, pdg in sorted(needed)}
-        return np.stack(
-            [c.factor * f[c.gluon_beam, GLUON] * f[1 - c.gluon_beam, c.quark] for c in self._channels]
-        )
+        return np.stack([c.factor * f[c.gluon_beam, GLUON] * f[1 - c.gluon_beam, c.quark] for c in self._channels])
 
     def _cells(self) -> np.ndarray:
         """An upper estimate of the integrand in each cell, for resonances on their mass shells."""
@@ -256,7 +254,12 @@ class TopWProduction:
         return found[0] if len(found) == 1 else Production.concatenate(found)
 
     def _with_channels(
-        self, rng: np.random.Generator, points: Production, ratio: np.ndarray, luminosities: np.ndarray, keep: np.ndarray
+        self,
+        rng: np.random.Generator,
+        points: Production,
+        ratio: np.ndarray,
+        luminosities: np.ndarray,
+        keep: np.ndarray,
     ) -> Production:
         cumulative = np.cumsum(luminosities[:, keep], axis=0)
         channel = np.argmax(rng.random(len(keep)) * cumulative[-1] < cumulative, axis=0)
