@@ -44,7 +44,7 @@ class Lineshape:
             ends = np.arctan((np.array([self.lightest, self.heaviest]) ** 2 - mass**2) / (mass * width))
         else:
             ends = np.zeros(2)
-        edges = np.linspace(*ends, _MASS_CELLS + 1)
+        edges = np.linspace(ends[0], ends[1], _MASS_CELLS + 1)
         at_edges, at_middles = (self._mass_at(x) for x in (edges, (edges[1:] + edges[:-1]) / 2))
         # Simpson's rule in each cell.
         self._norm = float((relative_width(at_edges[:-1]) / 3 + relative_width(at_middles) * 2 / 3).mean())

@@ -104,7 +104,9 @@ class StandardModel:
             raise ConfigError(f"SigmaProcess:{kind}Scale2 = {mode} isn't known for tW; 1 to 5 are")
         return mode, self._parm(f"SigmaProcess:{kind}MultFac"), self._parm(f"SigmaProcess:{kind}FixScale")
 
-    def scale2(self, kind: str, s: np.ndarray, masses2: tuple[np.ndarray, np.ndarray], pt2: np.ndarray) -> np.ndarray:
+    def scale2(
+        self, kind: str, s: np.ndarray, masses2: tuple[np.ndarray | float, np.ndarray | float], pt2: np.ndarray
+    ) -> np.ndarray:
         """μ² of a 2 → 2 process in GeV², as ``SigmaProcess:renormScale2`` and ``factorScale2`` define it.
 
         1: the smaller m_T² (default for factorisation), 2: the geometric mean of both m_T² (default for α_s), 3: their
@@ -164,7 +166,7 @@ class StandardModel:
     def resonance(self, pdg: int) -> Resonance:
         """Mass, width and the channels of an unstable particle that are switched on.
 
-        PYTHIA's ``onMode`` is 1 for a channel that is on, 2 or 3 if it is so for the particle or the antiparticle alone.
+        PYTHIA's ``onMode`` is 1 for a channel that is on, 2 or 3 if only for the particle or only for the antiparticle.
         """
         data = self._pythia.particleData
         entry: Any = data.particleDataEntryPtr(pdg)

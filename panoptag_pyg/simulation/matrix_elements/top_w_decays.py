@@ -82,9 +82,7 @@ class TopWDecays:
                 raise ConfigError(f"6 → {channel} is switched on; tW can have top quarks decay to W⁺ and a quark alone")
         for channel in self._w.channels:
             pair = sorted(channel)
-            if len(pair) != 2 or not (
-                pair[1] in quarks and -pair[0] in quarks or pair[1] in leptons and -pair[0] in leptons
-            ):
+            if len(pair) != 2 or not any(pair[1] in kind and -pair[0] in kind for kind in (quarks, leptons)):
                 raise ConfigError(f"24 → {channel} is switched on; tW can have W⁺ bosons decay to two fermions alone")
         if not any(self.fraction(conjugate) > 0 for conjugate in (False, True)):
             raise ConfigError("no decay of tW is left: switch on channels of 6 and 24 in PYTHIA's settings")
@@ -123,7 +121,7 @@ class TopWDecays:
     def _without_spins(
         self, rng: np.random.Generator, top: np.ndarray, w: np.ndarray, masses: np.ndarray
     ) -> np.ndarray:
-        """Momenta of the six particles, for unpolarised t and W [N, 6, 4]; puts the W⁺ bosons' masses into ``masses``."""
+        """Momenta of the six particles, for unpolarised t and W [N, 6, 4]; fills in W⁺'s column of ``masses``."""
         count = len(top)
         top_w, cos_alpha = self._top_w(rng, np.sqrt(dot(top, top)), masses)
         masses[:, 0] = top_w

@@ -59,11 +59,11 @@ class TopWEvents:
     ) -> None:
         self.seed = seed
         self._model = StandardModel(settings)
-        self.beams = self._model.beams
+        self.beams: tuple[tuple[int, float], tuple[int, float]] = self._model.beams
         self._decays = TopWDecays(self._model)
         fractions = self._decays.fraction(False), self._decays.fraction(True)
         self.production = TopWProduction(self._model, quarks, fractions, window)
-        self.processes = [
+        self.processes: Sequence[HardProcess] = [
             HardProcess(1 + i, float(self.production.cross_sections[i]), float(self.production.errors[i]))
             for i in (0, 1)
         ]
@@ -118,15 +118,9 @@ class TopWEvents:
 
 def _numbers(production: Production, decays: Decays) -> np.ndarray:
     """PDG numbers as of events with a top quark [N, 10]."""
-    count = len(production.s)
-    columns = [
-        np.full(count, GLUON),
-        np.abs(production.quark),
-        np.full(count, TOP),
-        np.full(count, -W),
-        np.full(count, W),
-    ]
-    return np.column_stack([*columns, decays.top_quark, decays.top_w_products, decays.w_products])
+    gluon, top, w_minus, w_plus = (np.full(len(production.s), pdg) for pdg in (GLUON, TOP, -W, W))
+    products = (decays.top_quark, decays.top_w_products, decays.w_products)
+    return np.column_stack([gluon, np.abs(production.quark), top, w_minus, w_plus, *products])
 
 
 def _colours(pdg: np.ndarray) -> np.ndarray:
@@ -135,8 +129,8 @@ def _colours(pdg: np.ndarray) -> np.ndarray:
     The gluon's anticolour (501) annihilates the b quark's colour, and the top quark takes the gluon's colour (502).
     """
     colours = np.zeros((*pdg.shape, 2), dtype=np.int64)
-    for row, line in ((0, (502, 501)), (1, (501, 0)), (2, (502, 0)), (5, (502, 0))):
-        colours[:, row] = line
+    for row, lines in ((0, (502, 501)), (1, (501, 0)), (2, (502, 0)), (5, (502, 0))):
+        colours[:, row] = lines
     for row, line in ((6, 503), (8, 504)):
         hadronic = np.abs(pdg[:, row]) < 10
         colours[hadronic, row, 0] = colours[hadronic, row + 1, 1] = line
@@ -151,7 +145,7 @@ def _in_laboratory(
 ) -> np.ndarray:
     """Momenta from the frame with the gluon along +z to that of the beams; of the conjugate process by CP."""
     momentum = momentum.copy()
-    # A reflection turns the top quark's helicities into those of the antitop quark; this one keeps the gluon's direction.
+    # A reflection, which keeps the gluon's direction.
     momentum[production.quark < 0, :, 2] *= -1
     # Half a turn around x.
     momentum[~production.gluon_first, :, 2:] *= -1

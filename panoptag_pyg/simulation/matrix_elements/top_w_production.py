@@ -21,7 +21,6 @@ from panoptag_pyg.simulation.matrix_elements.phase_space import (
     cell_maxima,
     decay_momentum,
 )
-from panoptag_pyg.simulation.matrix_elements.spinors import dot
 from panoptag_pyg.simulation.matrix_elements.standard_model import PICOBARN, StandardModel
 from panoptag_pyg.simulation.matrix_elements.top_w import squared_matrix_element
 
@@ -73,7 +72,7 @@ class Production:
         """Points one after the other."""
         columns = [[getattr(part, field.name) for part in parts] for field in fields(cls) if field.name != "masses"]
         names = [field.name for field in fields(cls) if field.name != "masses"]
-        masses = tuple(np.concatenate([part.masses[i] for part in parts]) for i in (0, 1))
+        masses = np.concatenate([p.masses[0] for p in parts]), np.concatenate([p.masses[1] for p in parts])
         return cls(masses=masses, **{n: np.concatenate(c) for n, c in zip(names, columns, strict=True)})
 
 
@@ -132,7 +131,7 @@ class TopWProduction:
         self.top = Lineshape(
             top.mass,
             top.width if window > 0 else 0.0,
-            lambda m: top_width(m, w.mass) / top_width(top.mass, w.mass),
+            lambda m: top_width(m, w.mass) / top_width(np.array(top.mass), w.mass),
             window,
             lambda m: (both / (both - top.mass + m)) ** _TILT,
         )
@@ -181,8 +180,8 @@ class TopWProduction:
         axes = [np.linspace(0, 1, 2 * count + 1) for count in _CELLS]
         # The Jacobian vanishes at the ends, where nothing but it may be evaluated.
         axes[0][[0, -1]] = 1e-4, 1 - 1e-6
-        masses = self.top.mass, self.w.mass
-        threshold = np.full((), (masses[0] + masses[1]) ** 2)
+        masses = np.array(self.top.mass), np.array(self.w.mass)
+        threshold = (masses[0] + masses[1]) ** 2
         plane = np.stack(np.meshgrid(axes[0], axes[1], indexing="ij"), axis=-1)
         s, y, jacobian = self._kinematics(plane, threshold)
         m2 = masses[0] ** 2, masses[1] ** 2
@@ -190,7 +189,7 @@ class TopWProduction:
         scale2 = self._model.scale2("factor", s, m2, 0.5 * decay_momentum(np.sqrt(s), *masses) ** 2)
         luminosity = self._luminosities(s, y, scale2).sum(axis=0) * jacobian
         s, cos_theta = (a.ravel() for a in np.meshgrid(s[:, 0], 2 * axes[2] - 1, indexing="ij"))
-        parton, _ = self._parton_cross_section(s, cos_theta, tuple(np.full_like(s, m) for m in masses))
+        parton, _ = self._parton_cross_section(s, cos_theta, (np.full_like(s, masses[0]), np.full_like(s, masses[1])))
         heights = cell_maxima(luminosity)[:, :, None] * cell_maxima(parton.reshape(len(axes[0]), -1))[:, None, :]
         # A cell that looks empty may not be so.
         return np.maximum(heights, 1e-9 * heights.max())
@@ -276,7 +275,7 @@ class TopWProduction:
         )
 
 
-def top_width(mass: np.ndarray | float, w_mass: float) -> np.ndarray | float:
+def top_width(mass: np.ndarray, w_mass: float) -> np.ndarray:
     """m Γ(t → b W) up to a constant: m⁴ (1 − w²)² (1 + 2w²) with w = m_W/m, the b quark taken to be massless."""
     ratio = (w_mass / mass) ** 2
     return mass**4 * (1 - ratio) ** 2 * (1 + 2 * ratio)
