@@ -140,6 +140,19 @@ class EventFileWriter:
         self._file.attrs["version"] = FORMAT_VERSION
         self._file.attrs["processes"] = json.dumps(self.processes)
         self._file.attrs["sources"] = json.dumps(self.sources)
+        self.set_attributes(attributes)
+
+    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
+        """Add to the provenance what is known only now, such as how many events were lost.
+
+        Args:
+            attributes: strings, numbers, or anything JSON can hold; they replace those of the same name.
+
+        Raises:
+            ValueError: if the writer is closed.
+        """
+        if self._file is None:
+            raise ValueError("the writer is closed")
         for name, value in attributes.items():
             plain = isinstance(value, (str, int, float, np.integer, np.floating)) and not isinstance(value, bool)
             self._file.attrs[name] = value if plain else json.dumps(value)
