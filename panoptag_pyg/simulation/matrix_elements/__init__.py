@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from panoptag_pyg.errors import ConfigError, suggest
 from panoptag_pyg.simulation.les_houches import HardEvents
@@ -28,4 +29,10 @@ def make_matrix_element(name: str, settings: Sequence[str], seed: int) -> HardEv
     """
     if name not in MATRIX_ELEMENTS:
         raise ConfigError(f"unknown matrix element '{name}'{suggest(name, MATRIX_ELEMENTS)}")
+    return _made(name, tuple(settings), seed)
+
+
+@lru_cache(maxsize=4)
+def _made(name: str, settings: tuple[str, ...], seed: int) -> HardEvents:
+    # A source takes a second or two to integrate its cross section, and is asked for more than once in a simulation.
     return MATRIX_ELEMENTS[name](settings, seed)
