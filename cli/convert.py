@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from .convert_nanoaod import nanoaod
+from .convert_padded import padded, to_padded
 
 app = typer.Typer(
     name="convert",
@@ -21,3 +22,5 @@ def convert() -> None:
 
 # Each sub-command imports its libraries only when it runs.
 app.command("nanoaod")(nanoaod)
+app.command("padded")(padded)
+app.command("to-padded")(to_padded)

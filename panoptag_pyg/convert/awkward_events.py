@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from panoptag_pyg.convert.awkward_layouts import EVENT_AXIS, JET_AXIS, JaggedError, cast, jagged
+from panoptag_pyg.convert.awkward_layouts import EVENT_AXIS, JET_AXIS, jagged
+from panoptag_pyg.convert.numbers import UnfitError, cast
 from panoptag_pyg.errors import EventFileError, require_extra, suggest
 from panoptag_pyg.events.block import EventBlock, lengths_to_offsets
 from panoptag_pyg.events.file import EventFile
@@ -258,13 +259,13 @@ class _Reader:
             for name in path:
                 field = field[name]
             return jagged(field, depth)
-        except JaggedError as error:
+        except UnfitError as error:
             raise EventFileError(f"{self.source}: field {'.'.join(path)} {error}") from error
 
     def cast(self, values: np.ndarray, path: tuple[str, ...], dtype: str) -> np.ndarray:
         try:
             return cast(values, dtype)
-        except JaggedError as error:
+        except UnfitError as error:
             raise EventFileError(f"{self.source}: field {'.'.join(path)} {error}") from error
 
     def _same_lists(self, path: tuple[str, ...], found: np.ndarray, wanted: np.ndarray) -> None:
