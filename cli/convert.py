@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from .convert_delphes import delphes
 from .convert_nanoaod import nanoaod
 from .convert_padded import padded, to_padded
 
@@ -21,6 +22,7 @@ def convert() -> None:
 
 
 # Each sub-command imports its libraries only when it runs.
+app.command("delphes")(delphes)
 app.command("nanoaod")(nanoaod)
 app.command("padded")(padded)
 app.command("to-padded")(to_padded)

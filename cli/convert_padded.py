@@ -25,7 +25,12 @@ def padded(
             show_default=False,
         ),
     ] = None,
-    process: Annotated[str, typer.Option(help="What to call the events' process if the map doesn't.")] = "unknown",
+    process: Annotated[
+        str | None,
+        typer.Option(
+            help="What to call the events' process; the map's or the file's name if not given.", show_default=False
+        ),
+    ] = None,
     events: Annotated[int | None, typer.Option(help="Convert at most so many.", show_default=False)] = None,
     round_bits: Annotated[
         int | None, typer.Option(help="Keep this many bits of mantissa, for smaller files.", show_default=False)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from panoptag_pyg.convert.awkward_events import constituents, from_awkward, to_awkward, write_awkward
     from panoptag_pyg.convert.column_map import ColumnMap
+    from panoptag_pyg.convert.delphes import convert_delphes
+    from panoptag_pyg.convert.delphes_options import DelphesOptions
     from panoptag_pyg.convert.nanoaod import convert_nanoaod
     from panoptag_pyg.convert.padded import convert_padded
     from panoptag_pyg.convert.padded_out import Padded, to_padded
@@ -16,7 +18,9 @@ _LAZY = {
     "ColumnMap": "column_map",
     "Converted": "provenance",
     "Padded": "padded_out",
+    "DelphesOptions": "delphes_options",
     "constituents": "awkward_events",
+    "convert_delphes": "delphes",
     "convert_nanoaod": "nanoaod",
     "convert_padded": "padded",
     "from_awkward": "awkward_events",
@@ -28,8 +32,10 @@ _LAZY = {
 __all__ = [
     "ColumnMap",
     "Converted",
+    "DelphesOptions",
     "Padded",
     "constituents",
+    "convert_delphes",
     "convert_nanoaod",
     "convert_padded",
     "from_awkward",

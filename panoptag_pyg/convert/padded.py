@@ -33,7 +33,7 @@ def convert_padded(
     output: str | os.PathLike[str],
     *,
     column_map: str | os.PathLike[str] | ColumnMap | None = None,
-    process: str = "unknown",
+    process: str | None = None,
     max_events: int | None = None,
     round_bits: int | None = None,
     overwrite: bool = False,
@@ -46,7 +46,7 @@ def convert_padded(
         output: the file to make.
         column_map: a map, a shipped one's name (``"jetnet"``, ``"top_tagging"``, ``"quark_gluon"``) or a TOML file's
             path. Default ``None``: the one that the file carries, if :func:`~panoptag_pyg.convert.to_padded` made it.
-        process: what the events are called, where the map doesn't say. Default ``"unknown"``.
+        process: what the events are called, where the map doesn't say. Default: each file's name without its ending.
         max_events: convert at most this many. Default: all.
         round_bits: bits of mantissa kept in float columns. Default ``None``, all.
         overwrite: replace an existing file. Default ``False``.
@@ -74,7 +74,7 @@ def convert_padded(
             rows.append(file.num_rows)
     total = sum(rows) if max_events is None else min(sum(rows), max_events)
     known = known_columns(chosen)
-    processes = _names(chosen, "process", [process])
+    processes = _names(chosen, "process", list(dict.fromkeys(process or path.stem for path in files)))
     sources = _names(chosen, "source", [source_name("padded", path) for path in files])
     notes = _notes(chosen, known)
     attributes = provenance(
@@ -107,6 +107,8 @@ def convert_padded(
                     block = Rows(file, chosen, start, min(start + step, stop)).block()
                     if "source" not in chosen.event:
                         block.event["source"][:] = number
+                    if "process" not in chosen.event:
+                        block.event["process"][:] = processes.index(process or path.stem)
                     for name, names_of in (("process", processes), ("source", sources)):
                         _check_names(block.event[name], name, names_of, path, start)
                     block.validate(str(path), start)

@@ -216,7 +216,9 @@ def test_data_without_truth(tmp_path, branches):
     assert not any(file.has(f"jet/{name}") for name in ("flavour", "truth_pt", "truth_mass", "parton_flavour"))
     assert set(file.read().jet["flavour"]) == {-1}
     assert set(file.read().event["weight"]) == {1}
-    assert any("flavour of jets is unknown" in note for note in done.notes)
+    assert any(
+        "without Jet_hadronFlavour: the flavour of jets is unknown (-1) (data.root)" in note for note in done.notes
+    )
     assert any("genWeight: weights are 1" in note for note in done.notes)
 
 
@@ -224,7 +226,7 @@ def test_without_a_table_constituents_are_near(tmp_path, branches):
     done = convert_nanoaod(
         write_tree(tmp_path / "x.root", without(branches, "JetPFCands", "nJetPFCands")), tmp_path / "a.h5"
     )
-    assert any("no table JetPFCands: each candidate within 0.4" in note for note in done.notes)
+    assert any("without table JetPFCands: each candidate within 0.4" in note for note in done.notes)
     block = EventFile(done.path).read()
     owner = np.full(block.num_pfos, -1)
     owner[block.constituent_pfo] = block.constituent_jet
@@ -276,7 +278,7 @@ def test_odd_entries(tmp_path, branches):
     done = convert_nanoaod(write_tree(tmp_path / "x.root", odd), tmp_path / "a.h5")
     block = EventFile(done.path).read()
     assert block.event["id"].tolist() == list(range(10))
-    assert any("has no unique event numbers" in note for note in done.notes)
+    assert any("without unique event numbers" in note for note in done.notes)
     assert any(note.startswith("2 entries of the tables") for note in done.notes)
     assert len(block.constituents) == int(ak.sum(branches["Jet_nConstituents"])) - 3
     assert block.pfo["d0"][charged] == block.pfo["dz_error"][charged] == 0
