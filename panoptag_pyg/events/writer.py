@@ -155,8 +155,18 @@ class EventFileWriter:
         if self._file is None:
             raise ValueError("the writer is closed")
         for name, value in attributes.items():
-            plain = isinstance(value, (str, int, float, np.integer, np.floating)) and not isinstance(value, bool)
-            self._file.attrs[name] = value if plain else json.dumps(value)
+            self.set_attribute(name, value)
+
+    def set_attribute(self, name: str, value: Any) -> None:
+        """Add provenance that is known only when the events are: a string, a number, or anything JSON can hold.
+
+        Raises:
+            ValueError: the writer is closed, or writes this attribute itself.
+        """
+        if self._file is None or name in RESERVED_ATTRIBUTES:
+            raise ValueError("the writer is closed" if self._file is None else f"attribute {name} is the writer's own")
+        plain = isinstance(value, (str, int, float, np.integer, np.floating)) and not isinstance(value, bool)
+        self._file.attrs[name] = value if plain else json.dumps(value)
 
     def _create_column(self, column: Column) -> None:
         assert self._file is not None
