@@ -54,6 +54,12 @@ class Check:
         return asdict(self)
 
 
+def median_and_width(values: np.ndarray) -> tuple[float, float, float, float]:
+    """Median, its uncertainty (1.25 σ/√n, with σ half of the 68 % interval), and the interval's ends."""
+    low, median, high = np.percentile(values, [16, 50, 84])
+    return float(median), float(1.25 * (high - low) / 2 / np.sqrt(len(values))), float(low), float(high)
+
+
 def statistical(section: str, name: str, detail: str, chi2: float, ndf: int, p_value: float | None = None) -> Check:
     """A check by χ².
 
@@ -81,10 +87,19 @@ def exact(section: str, name: str, wrong: int, total: int, what: str) -> Check:
     return Check(section, name, detail, PASS if wrong == 0 else LOOK, "exact")
 
 
-def bound(section: str, name: str, value: float, low: float, high: float, detail: str = "") -> Check:
-    """A value that must lie in [low, high], where its distribution isn't known beforehand."""
-    verdict = PASS if low <= value <= high else LOOK
-    text = f"{value:.3f}, expected {low:g} to {high:g}"
+def bound(
+    section: str, name: str, value: float, error: float, low: float, high: float, detail: str = ""
+) -> Check:
+    """A value that must lie in [low, high], where its distribution isn't known beforehand.
+
+    Args:
+        section, name, detail: as of :class:`Check`.
+        value: what was found.
+        error: its uncertainty; four of them are allowed beyond the bounds.
+        low, high: the bounds.
+    """
+    verdict = PASS if low - 4 * error <= value <= high + 4 * error else LOOK
+    text = f"{value:.3f}" + (f" ± {error:.3f}" if error else "") + f", expected {low:g} to {high:g}"
     return Check(section, name, f"{text}; {detail}" if detail else text, verdict, "bound")
 
 

@@ -17,6 +17,8 @@ CLASS_NAMES = ("electrons", "muons", "photons", "charged hadrons", "neutral hadr
 MIN_TRACK_PT, MAX_TRACK_D0 = 1.0, 2.0
 #: A track is displaced if its lifetime-signed significance is above this.
 DISPLACED = 3.0
+#: What stands for the error of d0, mm, in files without errors: about that of a track of 2 GeV.
+TRUE_UNIT = 0.03
 
 Rows = tuple[np.ndarray, np.ndarray]
 
@@ -96,6 +98,13 @@ def _of_class(kind: int) -> Callable[[BlockView], np.ndarray]:
     return lambda view: view.pfo["particle_class"] == kind
 
 
+def _count_edges(most: int) -> np.ndarray:
+    """Some 40 equal bins up to ``most``, then wider ones, which events with pileup need."""
+    step = max(1, most // 40)
+    beyond = np.round(np.geomspace(most, max(100 * most, 1000), 13)[1:])
+    return np.concatenate([np.arange(0, most + 1, step), beyond]) - 0.5
+
+
 def _count(kind: int | None) -> Callable[[BlockView], Rows]:
     def values(view: BlockView) -> Rows:
         if kind is None:
@@ -136,6 +145,7 @@ class JetTracks:
         event, flavour: of each track's jet [T].
         d0, dz: with the lifetime's sign for d0, mm [T].
         d0_significance, dz_significance: divided by their errors, NaN without one [T].
+        displacement: the significance of d0; where there are no errors, d0 in units of ``TRUE_UNIT`` [T].
     """
 
     event: np.ndarray
@@ -144,6 +154,7 @@ class JetTracks:
     dz: np.ndarray
     d0_significance: np.ndarray
     dz_significance: np.ndarray
+    displacement: np.ndarray
 
     @classmethod
     def of(cls, block: EventBlock) -> JetTracks:
@@ -159,7 +170,8 @@ class JetTracks:
         errors = [block.pfo[name][pfo].astype(np.float64) for name in ("d0_error", "dz_error")]
         with np.errstate(divide="ignore", invalid="ignore"):
             significances = [np.where(e > 0, v / e, np.nan) for v, e in zip((signed, dz), errors, strict=True)]
-        return cls(block.jet_event[jet], block.jet["flavour"][jet], signed, dz, *significances)
+        displacement = np.where(errors[0] > 0, significances[0], signed / TRUE_UNIT)
+        return cls(block.jet_event[jet], block.jet["flavour"][jet], signed, dz, *significances, displacement)
 
 
 def _tracks(name: str, flavour: int) -> Callable[[EventBlock], Rows]:
@@ -175,14 +187,13 @@ def _tracks(name: str, flavour: int) -> Callable[[EventBlock], Rows]:
 def _quantities() -> tuple[Quantity, ...]:
     logarithmic = np.geomspace
     found = [
-        Quantity("pfo/count/all", "PFOs per event", "all", np.arange(0, 1010, 20.0) - 0.5, _count(None)),
+        Quantity("pfo/count/all", "PFOs per event", "all", _count_edges(800), _count(None)),
         Quantity("event/charge", "net charge [e]", "tracks", np.arange(-20, 22) - 0.5, _net_charge),
     ]
-    most = {0: 12, 1: 12, 2: 300, 3: 400, 4: 100}
+    most = {0: 12, 1: 12, 2: 400, 3: 280, 4: 200}
     for kind in ParticleClass:
         title, chosen = CLASS_NAMES[kind], _of_class(kind)
-        step = max(1, most[kind] // 40)
-        counts = np.arange(0, most[kind] + step + 1, step) - 0.5
+        counts = _count_edges(most[kind])
         found += [
             Quantity(f"pfo/count/{kind.name.lower()}", f"{title} per event", title, counts, _count(kind)),
             *(

@@ -117,7 +117,7 @@ def blocks_of(file: EventFile, max_events: int) -> list[tuple[int, int, np.ndarr
     A simulation's last block is shorter, and its random numbers are another's then. The file tells its length if it
     holds a whole simulation, from event 0 on; else only full blocks are used.
     """
-    ids = file.read_ids() if hasattr(file, "read_ids") else np.concatenate(
+    ids = np.concatenate(
         [file.read(start, start + 2000).event["id"] for start in range(0, min(file.num_events, max_events + 100), 2000)]
     )  # fmt: skip
     found = []

@@ -102,8 +102,8 @@ class Sample:
         self.flavours.fill(block.jet["flavour"], view.jet_event, weight)
         tracks = view.tracks
         for flavour, name in enumerate(FLAVOUR_NAMES):
-            rows = np.flatnonzero((tracks.flavour == flavour) & np.isfinite(tracks.d0_significance))
-            self.displaced[name].fill(tracks.d0_significance[rows], tracks.event[rows], weight)
+            rows = np.flatnonzero(tracks.flavour == flavour)
+            self.displaced[name].fill(tracks.displacement[rows], tracks.event[rows], weight)
         self._add_errors(block, charged)
         matched = block.jet["truth_pt"] > 0
         pt, truth, eta = (block.jet[name][matched].astype(np.float64) for name in ("pt", "truth_pt", "eta"))
