@@ -1,4 +1,4 @@
-"""The detector card's numbers, looked up row by row: written apart from the simulation's own look-up, which it checks."""
+"""The detector card's numbers, looked up row by row, apart from the simulation's own look-up, which this checks."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class Check:
         name: what is checked.
         detail: what was found, for people.
         verdict: ``"pass"`` or ``"look"``.
-        kind: ``"statistical"`` (has a p-value), ``"exact"`` (no entry may break it) or ``"bound"`` (a value in a range).
+        kind: ``"statistical"`` (has a p-value), ``"exact"`` (no entry may break it) or ``"bound"`` (a value in bounds).
         chi2, ndf, p_value: of a statistical check.
         process: whose events; ``""`` for all.
     """
@@ -87,9 +87,7 @@ def exact(section: str, name: str, wrong: int, total: int, what: str) -> Check:
     return Check(section, name, detail, PASS if wrong == 0 else LOOK, "exact")
 
 
-def bound(
-    section: str, name: str, value: float, error: float, low: float, high: float, detail: str = ""
-) -> Check:
+def bound(section: str, name: str, value: float, error: float, low: float, high: float, detail: str = "") -> Check:
     """A value that must lie in [low, high], where its distribution isn't known beforehand.
 
     Args:

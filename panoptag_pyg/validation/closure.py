@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from panoptag_pyg.simulation.jets import four_momentum
@@ -55,7 +57,7 @@ class ClosureMeasurement:
     def checks(self) -> list[Check]:
         """Medians in their bounds, and no direction preferred in the transverse plane."""
         found = []
-        names = [*(f"{a:g} < |η| < {b:g}" for a, b in zip(RING_EDGES[:-1], RING_EDGES[1:], strict=True)), "all rings"]
+        names = [*(f"{a:g} < |η| < {b:g}" for a, b in pairwise(RING_EDGES)), "all rings"]
         for number, (name, ratio) in enumerate(zip(names, self.ratios(), strict=True)):
             if len(ratio) < _MIN_EVENTS:
                 continue

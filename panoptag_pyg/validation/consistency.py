@@ -59,7 +59,9 @@ class Consistency:
     def _jets(self, view: BlockView) -> None:
         block = view.block
         owner, member = block.constituent_jet, block.constituent_pfo
-        self._count("no PFO in two jets", "jets' constituents", np.bincount(member, minlength=block.num_pfos)[member] > 1)
+        self._count(
+            "no PFO in two jets", "jets' constituents", np.bincount(member, minlength=block.num_pfos)[member] > 1
+        )
         sums = [np.bincount(owner, values[member], block.num_jets) for values in four_momentum(view.pfo)]
         given = four_momentum({**view.jet, "energy": np.zeros(block.num_jets)})
         filled = np.diff(block.constituent_offsets) > 0
@@ -76,7 +78,9 @@ class Consistency:
                 jet["num_b_hadrons"] > 0, Flavour.B, np.where(jet["num_c_hadrons"] > 0, Flavour.C, Flavour.LIGHT)
             )
             self._count(
-                "flavour is that of the weakly decaying hadrons", "jets", (jet["flavour"] != expected)[jet["flavour"] >= 0]
+                "flavour is that of the weakly decaying hadrons",
+                "jets",
+                (jet["flavour"] != expected)[jet["flavour"] >= 0],
             )
         kind = attributes.get("impact_parameters")
         for name in ("d0", "dz"):

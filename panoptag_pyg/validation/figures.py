@@ -31,7 +31,14 @@ if TYPE_CHECKING:
 
 #: Colours of the processes.
 PROCESS_COLOURS = (MODEL_COLOUR, *CURVE_COLOURS)
-_REFERENCE = {"color": "black", "linestyle": "none", "marker": "o", "markersize": 2.6, "elinewidth": 0.8, "zorder": 4}
+_REFERENCE: dict[str, Any] = {
+    "color": "black",
+    "linestyle": "none",
+    "marker": "o",
+    "markersize": 2.6,
+    "elinewidth": 0.8,
+    "zorder": 4,
+}
 
 
 def all_figures(validation: Validation) -> Iterator[tuple[str, Figure]]:
@@ -87,9 +94,7 @@ def _panels(count: int, columns: int, ratios: bool) -> tuple[Figure, list[tuple[
         figure = Figure(figsize=(4.3 * columns, 3.3 * rows))
         return figure, [(axes, None) for axes in figure.subplots(rows, columns, squeeze=False).flat]
     figure = Figure(figsize=(4.3 * columns, 4.3 * rows))
-    grid = figure.subplots(
-        2 * rows, columns, squeeze=False, gridspec_kw={"height_ratios": [3, 1.1] * rows}
-    )
+    grid = figure.subplots(2 * rows, columns, squeeze=False, gridspec_kw={"height_ratios": [3, 1.1] * rows})
     pairs = []
     for row in range(rows):
         for column in range(columns):
@@ -260,7 +265,9 @@ def impact_figure(validation: Validation) -> Figure:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 7.6))
-    for axes, column in zip(figure.subplots(2, 2).flat, ("d0_significance", "dz_significance", "d0", "dz"), strict=True):
+    for axes, column in zip(
+        figure.subplots(2, 2).flat, ("d0_significance", "dz_significance", "d0", "dz"), strict=True
+    ):
         for samples, line in ((validation.samples, "-"), (validation.references, "--")):
             for flavour, name in enumerate(FLAVOUR_NAMES):
                 parts = [sample.histograms[f"track/{column}/{name}"] for sample in samples.values()]
@@ -280,7 +287,9 @@ def impact_figure(validation: Validation) -> Figure:
         axes.set_xlim(quantity.edges[0], quantity.edges[-1])
         if column.endswith("significance") and axes.has_data():
             x = np.linspace(-5, 5, 201)
-            axes.plot(x, np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi), color="black", linestyle=":", label="resolution alone")
+            axes.plot(
+                x, np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi), color="black", linestyle=":", label="resolution alone"
+            )
             low, high = axes.get_ylim()
             axes.set_ylim(max(low, 1e-6), high)
         if axes.has_data():
@@ -301,7 +310,9 @@ def error_figure(validation: Validation) -> Figure:
             sums = validation.samples[process].error_sums
             filled = sums[0] > 0
             mean = np.where(filled, sums[row] / np.where(filled, sums[0], 1), np.nan)
-            axes.plot(_centres(ERROR_PT_EDGES, True), mean, "o", markersize=3.5, color=colour, label=process_label(process))
+            axes.plot(
+                _centres(ERROR_PT_EDGES, True), mean, "o", markersize=3.5, color=colour, label=process_label(process)
+            )
         card = next(iter(validation.samples.values())).attributes.get("detector_card")
         if isinstance(card, dict):
             table = card["impact_parameters"][name]

@@ -106,9 +106,15 @@ def order_checks(sample: Sample) -> list[Check]:
         detail = f"share of tracks with significance above 3: {a:.2%} in {heavy}, {b:.2%} in {light} jets"
         found.append(
             Check(
-                "flavour", f"{heavy} jets more displaced than {light} jets", detail,
-                PASS if p_value > MIN_P_VALUE else LOOK, "statistical", float(deviation**2), 1, p_value,
-            )  # fmt: skip
+                "flavour",
+                f"{heavy} jets more displaced than {light} jets",
+                detail,
+                PASS if p_value > MIN_P_VALUE else LOOK,
+                "statistical",
+                float(deviation**2),
+                1,
+                p_value,
+            )
         )
     return found
 
@@ -175,7 +181,9 @@ def mixed_variants(variants: Mapping[str, FlavourVariants]) -> dict[tuple[str, s
     return result
 
 
-def explanation(mix: Fractions, names: tuple[str, ...], variants: Mapping[tuple[str, str, float], Fractions]) -> list[str]:
+def explanation(
+    mix: Fractions, names: tuple[str, ...], variants: Mapping[tuple[str, str, float], Fractions]
+) -> list[str]:
     """Sentences on what differs from the paper and what it comes from, from the measured numbers.
 
     Args:
@@ -186,8 +194,9 @@ def explanation(mix: Fractions, names: tuple[str, ...], variants: Mapping[tuple[
     paper = ", ".join(f"{PAPER_SHARES[name]:.0%} {name}" for name in FLAVOUR_NAMES)
     ours = ", ".join(f"{mix.shares[name]:.1%} {name}" for name in FLAVOUR_NAMES)
     lines = [
-        f"The paper's training mixture has {paper} jets and about {PAPER_JETS_PER_EVENT:g} of them an event; these files "
-        f"({', '.join(names)}, the same number of events of each) have {ours}, and {mix.jets_per_event:.2f} an event."
+        f"The paper's training mixture has {paper} jets and about {PAPER_JETS_PER_EVENT:g} of them an event; "
+        f"these files ({', '.join(names)}, the same number of events of each) have {ours}, and "
+        f"{mix.jets_per_event:.2f} an event."
     ]
     if set(names) != set(PAPER_MIX):
         lines.append(f"The mixture here is not the paper's ({', '.join(PAPER_MIX)}), so that they need not agree.")
@@ -218,10 +227,10 @@ def explanation(mix: Fractions, names: tuple[str, ...], variants: Mapping[tuple[
     rule, eta, pt = best
     where = "at any η" if eta == ALL_ETA else f"with |η| < {eta}"
     lines.append(
-        f"Nearest to the paper among these are {rule} labels on jets {where} above {pt:g} GeV: shares differ by at most "
-        f"{max(abs(variants[best].shares[n] - PAPER_SHARES[n]) for n in FLAVOUR_NAMES):.1%}, jets an event by "
-        f"{variants[best].jets_per_event - PAPER_JETS_PER_EVENT:+.1f}. The paper does not say its range of η, its rule for "
-        "labels, whether jets are calibrated, or how its shares are rounded."
+        f"Nearest to the paper among these are {rule} labels on jets {where} above {pt:g} GeV: shares differ by at "
+        f"most {max(abs(variants[best].shares[n] - PAPER_SHARES[n]) for n in FLAVOUR_NAMES):.1%}, jets an event by "
+        f"{variants[best].jets_per_event - PAPER_JETS_PER_EVENT:+.1f}. The paper does not say its range of η, its rule "
+        "for labels, whether jets are calibrated, or how its shares are rounded."
     )
     return lines
 

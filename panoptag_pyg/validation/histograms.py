@@ -1,8 +1,8 @@
-"""Histograms that know how their bins vary from event to event, and the comparisons that this makes right.
+"""Histograms that know how their bins vary from event to event, and comparisons that take this into account.
 
 The particles of one event are not independent: a jet fills many bins at once. So a bin's uncertainty is not the root of
-its count. What is independent is events; each histogram keeps the sum over events of the products of its bins' contents,
-from which any combination of bins gets its covariance, event weights (negative ones too) included.
+its count. Events are independent; each histogram keeps the sum over events of the products of its bins' contents, from
+which any combination of bins gets its covariance, event weights (negative ones too) included.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def hotelling_p_value(chi2: float, ndf: int, num_events: int) -> float:
 
 
 def merge_matrix(effective: list[np.ndarray], max_bins: int) -> np.ndarray:
-    """Which bins are merged into which, so that there are at most ``max_bins`` with enough entries in all. → [K', K] of 0 and 1."""
+    """Which bins are merged into which, so that ``max_bins`` at most have enough entries. → [K', K] of 0 and 1."""
     needed = max(MIN_ENTRIES, min(float(entries.sum()) for entries in effective) / max_bins)
     groups: list[list[int]] = []
     current: list[int] = []

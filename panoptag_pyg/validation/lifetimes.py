@@ -85,7 +85,9 @@ class LifetimeMeasurement:
             reach = self.data.tau0(pdg) > self.limit
             wrong = self.decayed[pdg] if reach else self.stable[pdg]
             what = f"{name} (should {'reach the detector' if reach else 'decay in the generator'})"
-            found.append(exact("lifetimes", f"{name} as the setup says", wrong, self.decayed[pdg] + self.stable[pdg], what))
+            found.append(
+                exact("lifetimes", f"{name} as the setup says", wrong, self.decayed[pdg] + self.stable[pdg], what)
+            )
         return found
 
 

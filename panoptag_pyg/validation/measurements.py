@@ -128,7 +128,9 @@ def remake(
                 )
             elif missing > 0 and file.num_events:
                 try:
-                    done[process] = done.get(process, 0) + _remake_file(file, process, missing, detector, remade, advance)
+                    done[process] = done.get(process, 0) + _remake_file(
+                        file, process, missing, detector, remade, advance
+                    )
                 except (ResimulationError, MissingExtraError) as error:
                     note = f"{error}."
                     if note not in remade.notes:
@@ -142,7 +144,7 @@ def _remake_file(
 ) -> int:  # fmt: skip
     config = config_of(file.attributes, file.path)
     card = detector or config.detector
-    total, num_events, different = None, 0, {}
+    num_events, different = 0, dict[str, int]()
     for again in resimulate(file, max_events):
         arguments = (card, config.impact_parameters, config.settings, again.detector.max_abs_eta)
         part = remade.parts.setdefault(process, Measurements.of(process, *arguments))

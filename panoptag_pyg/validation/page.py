@@ -26,8 +26,8 @@ SECTIONS: tuple[tuple[str, tuple[str, ...], tuple[str, ...], str], ...] = (
     ),
     (
         "Tracks against the card", ("tracks",), ("efficiency", "momentum", "impact_resolution"),
-        "Lines are the detector card, points are counted on the events. Momenta are the tracker's, before the energy flow "
-        "mixes them with the calorimeters. They are log-normal: v = ln(1 + (σ/pT)²).",
+        "Lines are the detector card, points are counted on the events. Momenta are the tracker's, before the energy "
+        "flow mixes them with the calorimeters. They are log-normal: v = ln(1 + (σ/pT)²).",
     ),
     (
         "Calorimeters against the card", ("calorimeters",), ("calorimeters",),
@@ -41,8 +41,8 @@ SECTIONS: tuple[tuple[str, tuple[str, ...], tuple[str, ...], str], ...] = (
     ),
     (
         "Masses", ("masses",), ("masses",),
-        "Jets within ΔR < 0.3 of the quarks of W, Z, t and H, each of its own. They lie below the generated mass because "
-        "jets are not calibrated, neutrinos are lost, and gluons leave the jets.",
+        "Jets within ΔR < 0.3 of the quarks of W, Z, t and H, each of its own. They lie below the generated mass "
+        "because jets are not calibrated, neutrinos are lost, and gluons leave the jets.",
     ),
     (
         "Lifetimes", ("lifetimes",), ("lifetimes",),
@@ -113,7 +113,9 @@ def html_page(validation: Validation, images: Mapping[str, bytes]) -> str:
             told = f"{len(checks)} checks" + (f", {bad} to look at" if bad else ", all pass")
             parts.append(f"<details{open_}><summary>{told}</summary>{_check_table(checks)}</details>")
     if validation.command:
-        parts.append(f"<p class='note'>Made by <code>{escape(validation.command)}</code>, panoptag-pyg {__version__}.</p>")
+        parts.append(
+            f"<p class='note'>Made by <code>{escape(validation.command)}</code>, panoptag-pyg {__version__}.</p>"
+        )
     return "\n".join([*parts, "</body></html>\n"])
 
 
@@ -148,14 +150,15 @@ def rates(validation: Validation) -> str:
     """How many checks there are and how often chance alone would ask for a look."""
     numbers = summary(validation.checks)
     text = (
-        f"{numbers['statistical']} statistical checks pass above p = {numbers['min_p_value']:g}, so that a right simulation "
-        f"asks for a look by chance once in {1 / max(numbers['false_alarms'], 1e-12):,.0f} reports like this; "
+        f"{numbers['statistical']} statistical checks pass above p = {numbers['min_p_value']:g}, so that a right "
+        f"simulation asks for a look by chance once in {1 / max(numbers['false_alarms'], 1e-12):,.0f} reports like "
+        "this; "
         f"{numbers['exact']} conditions hold for every entry, {numbers['bounds']} values lie in given bounds."
     )
     if numbers["smallest_p_value"] is not None:
         text += (
-            f" The smallest p-value is {numbers['smallest_p_value']:.2g}, {numbers['smallest_global']:.2g} with the number "
-            "of checks taken into account (Bonferroni)."
+            f" The smallest p-value is {numbers['smallest_p_value']:.2g}, {numbers['smallest_global']:.2g} with the "
+            "number of checks taken into account (Bonferroni)."
         )
     return text
 
@@ -167,7 +170,8 @@ def _check_table(checks: list[Check]) -> str:
         p_value = "" if check.p_value is None else f"{check.p_value:.2g}"
         rows.append(
             f"<tr><td>{escape(check.process)}</td><td>{escape(check.name)}</td><td class='n'>{chi2}</td>"
-            f"<td class='n'>{p_value}</td><td class='{check.verdict}'>{check.verdict}</td><td>{escape(check.detail)}</td></tr>"
+            f"<td class='n'>{p_value}</td><td class='{check.verdict}'>{check.verdict}</td>"
+            f"<td>{escape(check.detail)}</td></tr>"
         )
     head = (
         "<tr><th>process</th><th>check</th><th class='n'>χ² / ndf</th><th class='n'>p</th><th></th><th>found</th></tr>"

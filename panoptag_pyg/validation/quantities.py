@@ -50,7 +50,6 @@ class BlockView:
         return JetTracks.of(self.block)
 
 
-
 @dataclass(frozen=True)
 class Quantity:
     """One histogram.
@@ -171,10 +170,18 @@ class JetTracks:
         with np.errstate(divide="ignore", invalid="ignore"):
             significances = [np.where(e > 0, v / e, np.nan) for v, e in zip((signed, dz), errors, strict=True)]
         displacement = np.where(errors[0] > 0, significances[0], signed / TRUE_UNIT)
-        return cls(block.jet_event[jet], block.jet["flavour"][jet], signed, dz, *significances, displacement)
+        return cls(
+            block.jet_event[jet],
+            block.jet["flavour"][jet],
+            signed,
+            dz,
+            significances[0],
+            significances[1],
+            displacement,
+        )
 
 
-def _tracks(name: str, flavour: int) -> Callable[[EventBlock], Rows]:
+def _tracks(name: str, flavour: int) -> Callable[[BlockView], Rows]:
     def values(view: BlockView) -> Rows:
         tracks = view.tracks
         column = getattr(tracks, name)
@@ -228,9 +235,14 @@ def _quantities() -> tuple[Quantity, ...]:
         for flavour, name in enumerate(FLAVOUR_NAMES):
             found.append(
                 Quantity(
-                    f"track/{column}/{name}", label, f"tracks of {name} jets", edges, _tracks(column, flavour),
-                    log_y=True, truth=True,
-                )  # fmt: skip
+                    f"track/{column}/{name}",
+                    label,
+                    f"tracks of {name} jets",
+                    edges,
+                    _tracks(column, flavour),
+                    log_y=True,
+                    truth=True,
+                )
             )
     return tuple(found)
 

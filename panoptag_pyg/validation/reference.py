@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,8 +55,8 @@ class Pair:
         if shape.ndf == 0 or math.isnan(shape.p_value):
             return None
         detail = (
-            f"means {self.mean:.4g} ± {self.mean_error:.2g} and {self.reference_mean:.4g} ± {self.reference_error:.2g}; "
-            f"KS {shape.ks:.4f}, p {shape.ks_p_value:.2g}"
+            f"means {self.mean:.4g} ± {self.mean_error:.2g} and "
+            f"{self.reference_mean:.4g} ± {self.reference_error:.2g}; KS {shape.ks:.4f}, p {shape.ks_p_value:.2g}"
         )
         name = f"{self.quantity.title}: {plain(self.quantity.label)}"
         return statistical("reference", name, detail, shape.chi2, shape.ndf, shape.p_value).of(self.process)
@@ -64,7 +64,15 @@ class Pair:
 
 def plain(label: str) -> str:
     """An axis label without the marks of mathematics."""
-    for mark, text in (("$", ""), (r"\eta", "η"), (r"\phi", "φ"), (r"\sigma", "σ"), ("_T", "T"), ("_0", "0"), ("_z", "z")):
+    for mark, text in (
+        ("$", ""),
+        (r"\eta", "η"),
+        (r"\phi", "φ"),
+        (r"\sigma", "σ"),
+        ("_T", "T"),
+        ("_0", "0"),
+        ("_z", "z"),
+    ):
         label = label.replace(mark, text)
     return label
 
@@ -80,23 +88,24 @@ def reference_of(samples: Mapping[str, Sample], process: str) -> Sample:
     return total
 
 
-def _sum(parts: Any) -> EventHistogram:
-    total = None
-    for part in parts:
-        total = part if total is None else total + part
-    return total
+def _sum(parts: Iterable[EventHistogram]) -> EventHistogram:
+    first, *others = parts
+    return sum(others, start=first)
 
 
 def pairs(samples: Mapping[str, Sample], references: Mapping[str, Sample]) -> list[Pair]:
     """Compare every quantity of every process with the reference's, if both have entries.
+
+    Processes that both have are compared; if there are none, every process is compared with all of the reference.
 
     Args:
         samples: by process.
         references: of the second file, by process.
     """
     found = []
-    for process, sample in samples.items():
-        reference = reference_of(references, process)
+    shared = [process for process in samples if process in references]
+    for process in shared or samples:
+        sample, reference = samples[process], reference_of(references, process)
         for quantity in QUANTITIES:
             one, other = sample.histograms[quantity.name], reference.histograms[quantity.name]
             if not one.total.any() or not other.total.any():

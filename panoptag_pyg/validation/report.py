@@ -117,7 +117,9 @@ class Validation:
                 share = sample.negative_weights / sample.num_events
                 notes.append(f"{share:.1%} of the {name} events have a negative weight; sums are taken with the sign.")
         if not self.remade.parts:
-            notes.append("Without simulating events again the detector itself is not checked, only what the columns say.")
+            notes.append(
+                "Without simulating events again the detector itself is not checked, only what the columns say."
+            )
         return notes
 
     def to_dict(self) -> dict[str, Any]:
@@ -153,7 +155,12 @@ class Validation:
         for name, histogram in sample.displaced.items():
             shares, covariance = histogram.shares()
             errors = np.sqrt(np.maximum(np.diag(covariance), 0))
-            displaced[name] = {"above": shares[2], "above_error": errors[2], "below": shares[0], "below_error": errors[0]}
+            displaced[name] = {
+                "above": shares[2],
+                "above_error": errors[2],
+                "below": shares[0],
+                "below_error": errors[0],
+            }
         return {
             "num_events": sample.num_events,
             "pfos_per_event": sample.num_pfos / count,
@@ -208,7 +215,9 @@ class Validation:
                 path = temporary / FIGURES / f"{name}.png"
                 figure.savefig(path)
                 images[name] = path.read_bytes()
-            (temporary / NUMBERS).write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+            (temporary / NUMBERS).write_text(
+                json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8"
+            )
             (temporary / PAGE).write_text(html_page(self, images), encoding="utf-8")
         return folder / PAGE
 
@@ -223,7 +232,9 @@ def check_folder(folder: str | os.PathLike[str], overwrite: bool = False) -> Pat
     if folder.is_dir():
         names = os.listdir(folder)
         if names and NUMBERS not in names:
-            raise OutputError(f"{folder} is not an empty folder, nor a report (it has no {NUMBERS}); choose another name")
+            raise OutputError(
+                f"{folder} is not an empty folder, nor a report (it has no {NUMBERS}); choose another name"
+            )
         if names and not overwrite:
             raise OutputError(f"{folder} holds a report; choose another name or overwrite it with --overwrite")
         check_output(folder / NUMBERS, overwrite=True)

@@ -102,7 +102,7 @@ def _inputs(attributes: dict[str, Any], path: Path) -> dict[str, Any]:
     inputs: dict[str, Any] = {}
     if "lhe" in attributes:
         source = attributes["lhe"]
-        name = source.get("path", source.get("file", "")) if isinstance(source, dict) else str(source)
+        name = str(source.get("path", source.get("file", "")) if isinstance(source, dict) else source)
         if not os.path.isfile(name):
             raise ResimulationError(f"{path} was made from the Les Houches file {name}, which isn't there any more")
         inputs["lhe"] = Path(name)
@@ -114,20 +114,26 @@ def _inputs(attributes: dict[str, Any], path: Path) -> dict[str, Any]:
 def blocks_of(file: EventFile, max_events: int) -> list[tuple[int, int, np.ndarray]]:
     """Blocks that hold a file's first events: number, how many events it was made with, and the rows of the file.
 
-    A simulation's last block is shorter, and its random numbers are another's then. The file tells its length if it
-    holds a whole simulation, from event 0 on; else only full blocks are used.
+    A simulation's last block may be shorter, and its random numbers are others then. Its length is known where the file
+    has all events of its blocks; the last block of a file with some of a simulation's events is left out.
     """
+    looked_at = min(file.num_events, 2 * max_events + 1000)
     ids = np.concatenate(
-        [file.read(start, start + 2000).event["id"] for start in range(0, min(file.num_events, max_events + 100), 2000)]
+        [file.read(start, min(start + 2000, looked_at)).event["id"] for start in range(0, looked_at, 2000)]
     )  # fmt: skip
-    found = []
-    for number in dict.fromkeys((ids // EVENTS_PER_BLOCK).tolist()):
-        rows = np.flatnonzero(ids // EVENTS_PER_BLOCK == number)
-        whole = np.array_equal(np.sort(ids[rows]) - number * EVENTS_PER_BLOCK, np.arange(len(rows)))
-        if sum(len(rows) for _, _, rows in found) + len(rows) > max(max_events, EVENTS_PER_BLOCK):
+    number, place = ids // EVENTS_PER_BLOCK, ids % EVENTS_PER_BLOCK
+    members = {int(block): np.flatnonzero(number == block) for block in dict.fromkeys(number.tolist())}
+    incomplete = [block for block, rows in members.items() if len(rows) < EVENTS_PER_BLOCK]
+    found: list[tuple[int, int, np.ndarray]] = []
+    for block, rows in members.items():
+        size = EVENTS_PER_BLOCK
+        if len(rows) < EVENTS_PER_BLOCK and block == max(members):
+            if incomplete != [block] or not np.array_equal(np.sort(place[rows]), np.arange(len(rows))):
+                continue  # one can't say how long it was
+            size = len(rows)
+        if found and sum(known for _, known, _ in found) + size > max_events:
             break
-        if whole and (len(rows) == EVENTS_PER_BLOCK or rows[-1] == file.num_events - 1):
-            found.append((number, len(rows), rows))
+        found.append((block, size, rows))
     return found
 
 
@@ -144,7 +150,9 @@ def resimulate(file: EventFile, max_events: int) -> Iterator[Resimulated]:
     """
     config = config_of(file.attributes, file.path)
     if len(file.sources) > 1:
-        raise ResimulationError(f"{file.path} holds events of {len(file.sources)} simulations; validate each one's file")
+        raise ResimulationError(
+            f"{file.path} holds events of {len(file.sources)} simulations; validate each one's file"
+        )
     blocks = blocks_of(file, max_events)
     if not blocks:
         raise ResimulationError(f"{file.path} holds no whole block of {EVENTS_PER_BLOCK} events of its simulation")
@@ -152,8 +160,9 @@ def resimulate(file: EventFile, max_events: int) -> Iterator[Resimulated]:
     detector = simulator.detector = RecordingDetector(config.detector, config.impact_parameters)
     for number, size, rows in blocks:
         simulated = simulator.simulate(number, size)
-        order = np.searchsorted(simulated.block.event["id"], file.read_events(rows).event["id"])
-        different = differences(file.read_events(rows), simulated.block.select(order))
+        stored = file.read_events(rows)
+        order = np.searchsorted(simulated.block.event["id"], stored.event["id"])
+        different = differences(stored, simulated.block.select(order))
         yield Resimulated(simulated, detector, different)
 
 
@@ -182,7 +191,9 @@ def differences(stored: EventBlock, again: EventBlock) -> tuple[str, ...]:
 
 def mantissa_bits(values: np.ndarray) -> int:
     """Bits of mantissa that float32 values use, 1 to 23."""
-    raw = np.bitwise_or.reduce(np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)) & np.uint32((1 << 23) - 1)
+    raw = np.bitwise_or.reduce(np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)) & np.uint32(
+        (1 << 23) - 1
+    )
     low = int(raw) & -int(raw)
     return max(1, 23 - (low.bit_length() - 1)) if raw else 1
 

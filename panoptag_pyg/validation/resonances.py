@@ -94,9 +94,7 @@ class ResonanceMeasurement:
                 f"median {median:.1f} GeV, half of the 68 % interval {(high - low) / 2:.1f} GeV; generated "
                 f"{np.median(truth):.1f} GeV; {len(jets):,} of {self.tried[peak.name]:,} decays with all jets found"
             )
-            found.append(
-                bound("masses", f"{peak.name}: jets over generated", ratio, error, *peak.bound, detail)
-            )
+            found.append(bound("masses", f"{peak.name}: jets over generated", ratio, error, *peak.bound, detail))
         return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -42,7 +43,7 @@ def response(variable: np.ndarray, ratio: np.ndarray, edges: np.ndarray) -> Resp
         edges: of the bins [K + 1].
     """
     rows = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         inside = (variable >= low) & (variable < high)
         if inside.sum() < _MIN_JETS:
             rows.append([np.nan] * 5)

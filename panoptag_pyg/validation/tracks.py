@@ -21,6 +21,8 @@ from panoptag_pyg.validation.resimulation import Resimulated
 ETA_EDGES = np.array([0, 0.5, 1.0, 1.5, 2.0, 2.5])
 PT_EDGES = np.array([0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 4, 6, 10, 15, 20, 30, 50, 100, 1e6])
 NUM_PHI = 18
+#: Tracks after which the mean of a skew distribution may be taken as normal.
+_MANY = 500
 PULL_EDGES = np.linspace(-5, 5, 51)
 _SHAPE = (len(SPECIES), len(ETA_EDGES) - 1, len(PT_EDGES) - 1)
 _NAMES = {"hadron": "charged hadrons", "electron": "electrons", "muon": "muons"}
@@ -111,10 +113,9 @@ class TrackMeasurement:
         ):  # fmt: skip
             array += np.bincount(flat, weight, array.size).reshape(_SHAPE)
         phi_bin = np.clip(((phi / (2 * np.pi) + 0.5) * NUM_PHI).astype(int), 0, NUM_PHI - 1)
-        for array, weight in (
-            (self.phi_expected, probability), (self.phi_variance, variance), (self.phi_found, found),
-        ):  # fmt: skip
-            array += np.bincount(phi_bin, weight, NUM_PHI)
+        self.phi_expected += np.bincount(phi_bin, probability, NUM_PHI)
+        self.phi_variance += np.bincount(phi_bin, variance, NUM_PHI)
+        self.phi_found += np.bincount(phi_bin, found, NUM_PHI)
 
     def _momenta(self, again: Resimulated, pdg: np.ndarray) -> None:
         flight, tracks = again.detector.flight, again.detector.track_rows
@@ -153,10 +154,14 @@ class TrackMeasurement:
             residual = measured - true[rows]
             if not self.smeared:
                 rounding = 1e-6 * np.abs(true[rows]) + 1e-9
-                self._break(f"{name} is the true one, its error 0", int(((np.abs(residual) > rounding) | (error != 0)).sum()))
+                self._break(
+                    f"{name} is the true one, its error 0", int(((np.abs(residual) > rounding) | (error != 0)).sum())
+                )
                 continue
             sigma = card_values.table_value(table, eta, pt)
-            self._break(f"error of {name} is the card's at the track's η and pT", int((np.abs(error - sigma) > 1e-6).sum()))
+            self._break(
+                f"error of {name} is the card's at the track's η and pT", int((np.abs(error - sigma) > 1e-6).sum())
+            )
             # Far from the beam line a float32 can't hold what the detector measured.
             near = (sigma > 0) & (np.abs(true[rows]) < 1000) & (pt > PT_EDGES[0])
             pt_bin = np.searchsorted(PT_EDGES, pt[near], side="left") - 1
@@ -171,9 +176,8 @@ class TrackMeasurement:
 
     def checks(self) -> list[Check]:
         """All comparisons with the card."""
-        found = [
-            exact("tracks", "no track where the efficiency is 0", *(int(n) for n in self.outside), "charged particles")
-        ]
+        wrong, outside = (int(number) for number in self.outside)
+        found = [exact("tracks", "no track where the efficiency is 0", wrong, outside, "charged particles")]
         found += [exact("tracks", name, count, self.num_tracks, "tracks") for name, count in self.wrong.items()]
         optional: list[Check | None] = []
         for number, species in enumerate(SPECIES):
@@ -188,6 +192,7 @@ class TrackMeasurement:
             count, total_z, squares = (array[number].ravel() for array in (cells.count, cells.total, cells.squares))
             tracks = f"{int(count.sum()):,} tracks, in |η| and pT"
             optional.append(normal_check("tracks", f"mean of pT, {name}", mean_deviation(count, total_z), tracks))
+            optional.append(normal_check("tracks", f"response of pT, {name}", _response(self, number), tracks))
             optional.append(
                 normal_check("tracks", f"resolution of pT, {name}", width_deviation(count, total_z, squares), tracks)
             )
@@ -210,6 +215,14 @@ def _cells(pdg: np.ndarray, eta: np.ndarray, pt: np.ndarray) -> tuple[tuple[np.n
     pt_bin = np.searchsorted(PT_EDGES, pt, side="left") - 1
     inside = (eta_bin < _SHAPE[1]) & (pt_bin >= 0) & (pt_bin < _SHAPE[2])
     return (track_species(pdg), eta_bin, pt_bin), inside
+
+
+def _response(measurement: TrackMeasurement, species: int) -> np.ndarray:
+    """Deviation of each cell's mean of measured over true pT from 1 in standard deviations, NaN with too few."""
+    ratio = measurement.ratio
+    count, mean, width = (getattr(ratio, name)[species].ravel() for name in ("count", "mean", "width"))
+    enough = (count >= _MANY) & (width > 0)
+    return np.where(enough, (mean - 1) * np.sqrt(count) / np.where(enough, width, 1), np.nan)
 
 
 def _binomial(measurement: TrackMeasurement, species: int) -> np.ndarray:

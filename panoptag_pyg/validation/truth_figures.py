@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,7 +49,9 @@ def truth_figures(remade: Remade, colours: Mapping[str, str]) -> Iterator[tuple[
         yield "impact_resolution", impact_resolution_figure(total.tracks)
     yield "calorimeters", calorimeter_figure(total.calorimeters)
     yield "closure", closure_figure(remade.parts, colours)
-    if any(len(part.resonances.masses(peak.name)[0]) >= _MIN_DECAYS for part in remade.parts.values() for peak in PEAKS):
+    if any(
+        len(part.resonances.masses(peak.name)[0]) >= _MIN_DECAYS for part in remade.parts.values() for peak in PEAKS
+    ):
         yield "masses", mass_figure(remade.parts, colours)
     yield "lifetimes", lifetime_figure(total)
 
@@ -79,11 +82,12 @@ def efficiency_figure(tracks: TrackMeasurement) -> Figure:
             count, found = (getattr(tracks, name)[number][inside].sum(axis=0) for name in ("particles", "found"))
             enough = count >= _MIN_DRAWN
             share = np.where(enough, found / np.where(enough, count, 1), np.nan)
-            low_end, high_end = stats.beta.ppf([[0.16], [0.84]], found + [[0.0], [1.0]], count - found + [[1.0], [0.0]])
-            error = np.clip([share - np.nan_to_num(low_end), np.nan_to_num(high_end, nan=1.0) - share], 0, 1)
-            axes.errorbar(
-                _pt_centres(), share, error, fmt="o", markersize=4, color=colour, label=_between(low, high)
+            below, above = (
+                stats.beta.ppf(0.16, found, count - found + 1),
+                stats.beta.ppf(0.84, found + 1, count - found),
             )
+            error = np.clip([share - np.nan_to_num(below), np.nan_to_num(above, nan=1.0) - share], 0, 1)
+            axes.errorbar(_pt_centres(), share, error, fmt="o", markersize=4, color=colour, label=_between(low, high))
             low = high
         axes.set(xscale="log", xlabel="true $p_T$ [GeV]", xlim=(0.1, _MAX_PT), ylim=(0.35, 1.1))
         axes.set_title(_SPECIES_TITLES[species], loc="left")
@@ -119,9 +123,7 @@ def momentum_figure(tracks: TrackMeasurement) -> Figure:
             axes.plot(pt, np.minimum(curve, tracks.card.tracking.max_relative_error), color=colour, linewidth=1)
             inside = np.flatnonzero((ETA_EDGES[:-1] >= low) & (ETA_EDGES[1:] <= high))
             width, error = _relative_width(tracks.log_ratio, (number, inside))
-            axes.errorbar(
-                _pt_centres(), width, error, fmt="o", markersize=4, color=colour, label=_between(low, high)
-            )
+            axes.errorbar(_pt_centres(), width, error, fmt="o", markersize=4, color=colour, label=_between(low, high))
             low = high
         axes.set(xscale="log", yscale="log", xlabel="true $p_T$ [GeV]", xlim=(0.1, _MAX_PT))
         axes.set_ylim(top=axes.get_ylim()[1] * 5)
@@ -142,7 +144,9 @@ def _pull_panel(axes: Axes, histograms: Mapping[str, np.ndarray], label: str) ->
             color=_COLOURS[number % len(_COLOURS)], label=name,
         )  # fmt: skip
     x = np.linspace(-5, 5, 201)
-    axes.plot(x, np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi), color="black", linewidth=1, label="standard normal", zorder=1)
+    axes.plot(
+        x, np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi), color="black", linewidth=1, label="standard normal", zorder=1
+    )
     axes.set(yscale="log", xlabel=label, ylim=(2e-6, 30), xlim=(-5, 5))
     axes.set_ylabel("density")
     axes.legend(loc="upper right", fontsize=9)
@@ -199,7 +203,7 @@ def closure_figure(parts: Mapping[str, Measurements], colours: Mapping[str, str]
     """PFOs' summed transverse energy over that of visible particles, event by event."""
     figure, grid = _subplots(2, 3, 12.5, 7.4)
     grid[1, 2].set_axis_off()
-    names = [rf"${a:g} < |\eta| < {b:g}$" for a, b in zip(RING_EDGES[:-1], RING_EDGES[1:], strict=True)]
+    names = [rf"${a:g} < |\eta| < {b:g}$" for a, b in pairwise(RING_EDGES)]
     edges = np.linspace(0.5, 1.5, 51)
     for number, (axes, name) in enumerate(zip(grid.flat, [*names, "all rings"], strict=False)):
         for process, part in parts.items():
@@ -225,7 +229,7 @@ def mass_figure(parts: Mapping[str, Measurements], colours: Mapping[str, str]) -
     for axes, peak in zip(grid.flat, PEAKS, strict=True):
         edges = np.linspace(0.2 * peak.pole, 1.8 * peak.pole, 41)
         for process, part in parts.items():
-            jets, truth = part.resonances.masses(peak.name)
+            jets, _ = part.resonances.masses(peak.name)
             if len(jets) < _MIN_DECAYS:
                 continue
             low, high = np.percentile(jets, [16, 84])
