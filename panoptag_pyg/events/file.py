@@ -316,7 +316,7 @@ class EventFile:
             )
 
     def _read_column(self, column: Any, rows: slice) -> np.ndarray:
-        if column.path not in self._file:  # what this file doesn't know
+        if not self.has(column.path):  # what this file doesn't know
             return np.full(rows.stop - rows.start, column.default, dtype=column.dtype)
         return self._file[column.path][rows].astype(column.dtype, copy=False)
 
