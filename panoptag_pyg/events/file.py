@@ -13,6 +13,7 @@ import numpy as np
 
 from panoptag_pyg.errors import EventFileError
 from panoptag_pyg.events.block import EventBlock, check_offsets
+from panoptag_pyg.events.chunks import read_slice
 from panoptag_pyg.events.schema import (
     COLUMNS,
     CONSTITUENT_COLUMNS,
@@ -134,7 +135,7 @@ class EventFile:
                 f"{self.path}: jet/constituent_offsets",
             )
             inside = slice(int(constituent_offsets[0]), int(constituent_offsets[-1]))
-            constituents = entries[inside]
+            constituents = read_slice(entries, inside.start, inside.stop)
             constituent = {
                 column.name: self._read_column(column, inside)
                 for column in CONSTITUENT_COLUMNS
@@ -318,7 +319,7 @@ class EventFile:
     def _read_column(self, column: Any, rows: slice) -> np.ndarray:
         if not self.has(column.path):  # what this file doesn't know
             return np.full(rows.stop - rows.start, column.default, dtype=column.dtype)
-        return self._file[column.path][rows].astype(column.dtype, copy=False)
+        return read_slice(self._file[column.path], rows.start, rows.stop).astype(column.dtype, copy=False)
 
 
 def _decode(value: Any) -> Any:
