@@ -28,6 +28,8 @@ from panoptag_pyg.output import Disk, refusal
 
 # 64k entries: a few hundred events' PFOs, so that a slice of events touches one or two chunks a column.
 CHUNK_ENTRIES = 65536
+#: HDF5 keeps attributes of up to 64 kB; thousands of sources are longer, and become a dataset.
+LONGEST_ATTRIBUTE = 60_000
 
 
 def round_mantissa(values: np.ndarray, bits: int) -> np.ndarray:
@@ -139,7 +141,11 @@ class EventFileWriter:
         self._file.attrs["format"] = FORMAT_NAME
         self._file.attrs["version"] = FORMAT_VERSION
         self._file.attrs["processes"] = json.dumps(self.processes)
-        self._file.attrs["sources"] = json.dumps(self.sources)
+        sources = json.dumps(self.sources)
+        if len(sources) <= LONGEST_ATTRIBUTE:
+            self._file.attrs["sources"] = sources
+        else:
+            self._file["sources"] = np.frombuffer(sources.encode(), dtype=np.uint8)
         for name, value in attributes.items():
             plain = isinstance(value, (str, int, float, np.integer, np.floating)) and not isinstance(value, bool)
             self._file.attrs[name] = value if plain else json.dumps(value)
