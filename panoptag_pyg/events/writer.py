@@ -26,8 +26,9 @@ from panoptag_pyg.events.schema import (
 )
 from panoptag_pyg.output import Disk, refusal
 
-# 64k entries: a few hundred events' PFOs, so that a slice of events touches one or two chunks a column.
-CHUNK_ENTRIES = 65536
+# 16k entries: the PFOs of some 50 events. A shuffled epoch reads runs of 256 events, whose first and last chunk it
+# decompresses for nothing; larger chunks would make that more, smaller ones cost as much in calls.
+CHUNK_ENTRIES = 16384
 #: HDF5 keeps attributes of up to 64 kB; thousands of sources are longer, and become a dataset.
 LONGEST_ATTRIBUTE = 60_000
 
@@ -262,7 +263,7 @@ class EventFileWriter:
 
 
 def _chunk(group: str) -> int:
-    return CHUNK_ENTRIES if group in ("pfo", "constituent") else CHUNK_ENTRIES // 8
+    return CHUNK_ENTRIES if group in ("pfo", "constituent") else CHUNK_ENTRIES // 2
 
 
 def _write_error(path: Path, error: OSError) -> EventFileError:
