@@ -16,7 +16,7 @@ from panoptag_pyg.simulation.detector_card import DetectorCard
 from panoptag_pyg.simulation.labels import RULES
 from panoptag_pyg.simulation.pipeline import EVENTS_PER_BLOCK, SimulationConfig
 from panoptag_pyg.simulation.subjets import SubjetOptions
-from panoptag_pyg.simulation.workers import simulate_blocks
+from panoptag_pyg.simulation.blocks import block_tasks, simulate_blocks
 
 _SOFTWARE = ("panoptag-pyg", "pythia8mc", "fastjet", "scikit-learn", "numpy", "h5py")
 
@@ -121,7 +121,7 @@ def simulate(
         EventFileWriter(output, [process_card.name], attributes, overwrite, round_bits) as writer,
         progress(f"simulating {process_card.name}", num_events) as advance,
     ):
-        for block in simulate_blocks(config, num_events, workers):
+        for block in simulate_blocks(config, block_tasks(num_events), workers):
             writer.write(block)
             advance(block.num_events)
     return output
