@@ -75,6 +75,7 @@ class Particles:
         px, py, pz, e, mass: momentum, energy and mass in GeV [N].
         x, y, z: production vertex in mm [N].
         heavy_ancestry: 0 none, 1 c hadron, 2 b hadron among its ancestors [N].
+        interaction: which collision of the event it comes from [N]: 0 the hard scatter, 1 and above pileup.
     """
 
     num_events: int
@@ -90,6 +91,7 @@ class Particles:
     y: np.ndarray
     z: np.ndarray
     heavy_ancestry: np.ndarray
+    interaction: np.ndarray
 
     def __len__(self) -> int:
         return len(self.event)
@@ -117,5 +119,6 @@ def stable_particles(events: GeneratedEvents, heavy_ancestry: np.ndarray) -> Par
         pdg=pdg,
         charge=charge(pdg) if events.charges is None else events.charges[rows],
         heavy_ancestry=heavy_ancestry[rows],
+        interaction=np.zeros(len(rows), dtype=np.int16),
         **{name: getattr(events, name)[rows] for name in ("px", "py", "pz", "e", "mass", "x", "y", "z")},
     )

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from panoptag_pyg.errors import ConfigError, require_extra, suggest
+from panoptag_pyg.errors import ConfigError
 from panoptag_pyg.events import EventFileWriter
 from panoptag_pyg.progress import progress
+from panoptag_pyg.simulation.blocks import block_tasks, simulate_blocks
 from panoptag_pyg.simulation.cards import ProcessCard
 from panoptag_pyg.simulation.detector_card import DetectorCard
-from panoptag_pyg.simulation.labels import RULES
-from panoptag_pyg.simulation.pipeline import EVENTS_PER_BLOCK, SimulationConfig
+from panoptag_pyg.simulation.pileup import Pileup
+from panoptag_pyg.simulation.request import plan_simulation
+from panoptag_pyg.simulation.shards import simulate_shards
 from panoptag_pyg.simulation.subjets import SubjetOptions
-from panoptag_pyg.simulation.blocks import block_tasks, simulate_blocks
-
-_SOFTWARE = ("panoptag-pyg", "pythia8mc", "fastjet", "scikit-learn", "numpy", "h5py")
 
 
 def simulate(
@@ -36,9 +33,13 @@ def simulate(
     overwrite: bool = False,
     round_bits: int | None = None,
     subjets: SubjetOptions | None = None,
+    lhe: str | Path | None = None,
+    pileup: str | Pileup | None = None,
+    shards: int | None = None,
+    scheduler: str | None = None,
     command: str | None = None,
 ) -> Path:
-    """Simulate events of one process and write them to a file.
+    """Simulate events of one process and write them to a file, or to several in a folder.
 
     PYTHIA 8 generates them, :class:`~panoptag_pyg.simulation.Detector` turns their stable particles into
     particle-flow objects, FastJet clusters the jets. The same seed gives the same events whatever the number of
@@ -48,7 +49,7 @@ def simulate(
         process: a shipped process (``"ttbar"``, ``"single_top"``, ``"ttH"``, ``"ZH"``, ``"ttH_bb"``, ``"ZH_bb"``,
             ``"QCD"``, ``"QCD_pt200"``), the path of a card, or a card.
         num_events: how many events.
-        output: the file to make.
+        output: the file to make; with ``shards`` a folder.
         seed: whole number ≥ 0. Default 0.
         workers: processes to use. Default 1, which is this one. With more, a script needs
             ``if __name__ == "__main__":`` around its call.
@@ -59,80 +60,56 @@ def simulate(
         settings: further PYTHIA settings, ``"Key = value"``.
         label: flavour rule ``"hadron"`` or ``"delphes"``. Default the setup's.
         all_eta: keep jets at any η. Default ``False``.
-        overwrite: replace an existing file. Default ``False``.
+        overwrite: replace an existing file, or the shards in the folder. Default ``False``.
         round_bits: bits of mantissa kept in float columns. Default ``None``, all.
         subjets: also find the jets' subjets, in this way. Default ``None``: don't.
+        lhe: file of Les Houches events that PYTHIA showers, in place of a process of its own. Default ``None``.
+        pileup: collisions on top of each event: what ``--pileup`` takes, such as ``"60"``, or an object. Default
+            ``None``.
+        shards: make so many files in the folder ``output``, with a manifest; what is complete there is kept. Default
+            ``None``: one file.
+        scheduler: address or scheduler file of a Dask cluster that does the work, in place of ``workers``. Default
+            ``None``.
         command: command line to record. Default none.
 
     Returns:
-        The file's path.
+        The file's path, or the folder's.
 
     Raises:
         ConfigError: an unknown process, detector, setup, label or setting; a number out of range.
-        EventFileError: ``output`` exists or can't be written.
+        EventFileError: ``output`` exists, can't be written, or holds another simulation's shards.
         MissingExtraError: pythia8mc or fastjet isn't installed.
-        PanopTagError: PYTHIA can't start, or a worker dies.
+        PanopTagError: PYTHIA can't start, the same events end their worker again and again, or the cluster doesn't
+            answer.
     """
-    process_card = process if isinstance(process, ProcessCard) else ProcessCard.load(process)
-    detector_card = detector if isinstance(detector, DetectorCard) else DetectorCard.load(detector)
-    chosen = detector_card.setup(setup)
-    label = chosen.label if label is None else label
-    if label not in RULES:
-        raise ConfigError(f"unknown label rule '{label}'{suggest(label, RULES)}")
-    for name, value, least in (
-        ("number of events", num_events, 1),
-        ("seed", seed, 0),
-        ("number of workers", workers, 1),
-    ):
-        if value < least:
-            raise ConfigError(f"the {name} is {value}, expected at least {least}")
-    if round_bits is not None and not 1 <= round_bits <= 23:
-        raise ConfigError(f"round_bits is {round_bits}, expected 1 to 23 bits of mantissa")
-    for module in ("pythia8mc", "awkward", "fastjet"):
-        require_extra(module, "simulation")
-
-    config = SimulationConfig(
-        settings=(*process_card.settings, *chosen.pythia, *settings),
-        detector=detector_card,
-        impact_parameters=chosen.impact_parameters,
+    plan = plan_simulation(
+        process,
+        num_events,
+        seed=seed,
+        detector=detector,
+        setup=setup,
+        settings=settings,
         label=label,
         all_eta=all_eta,
-        seed=seed,
+        round_bits=round_bits,
         subjets=subjets,
+        lhe=lhe,
+        pileup=pileup,
+        command=command,
     )
-    attributes = {
-        "process_card": process_card.model_dump(mode="json"),
-        "detector_card": detector_card.model_dump(mode="json"),
-        "pythia_settings": list(config.settings),
-        "setup": setup,
-        "impact_parameters": config.impact_parameters,
-        "label": label,
-        "all_eta": int(all_eta),
-        "seed": seed,
-        "events_per_seed_block": EVENTS_PER_BLOCK,
-        "software": software_versions(),
-    }
-    if subjets is not None:
-        attributes["subjets"] = subjets.model_dump(mode="json")
-    if command is not None:
-        attributes["command"] = command
+    if workers < 1:
+        raise ConfigError(f"the number of workers is {workers}, expected at least 1")
     output = Path(os.fspath(output))
+    if shards is not None:
+        simulate_shards(plan, output, shards, workers=workers, scheduler=scheduler, overwrite=overwrite)
+        return output
     with (
-        EventFileWriter(output, [process_card.name], attributes, overwrite, round_bits) as writer,
-        progress(f"simulating {process_card.name}", num_events) as advance,
+        EventFileWriter(
+            output, [plan.process], plan.attributes, overwrite, plan.round_bits, sources=[plan.source]
+        ) as writer,
+        progress(f"simulating {plan.process}", num_events) as advance,
     ):
-        for block in simulate_blocks(config, block_tasks(num_events), workers):
+        for block in simulate_blocks(plan.config, block_tasks(num_events), workers, scheduler):
             writer.write(block)
             advance(block.num_events)
     return output
-
-
-def software_versions() -> dict[str, str]:
-    """Versions of what decides a simulation's result."""
-    versions = {"python": platform.python_version()}
-    for package in _SOFTWARE:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "unknown"
-    return versions

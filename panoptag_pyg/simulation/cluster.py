@@ -1,0 +1,235 @@
+"""Blocks of events from the workers of a Dask cluster, in order."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+import time
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from panoptag_pyg.errors import ConfigError, PanopTagError, require_extra
+from panoptag_pyg.events import EventBlock
+from panoptag_pyg.simulation.blocks import BlockTask, events_of, simulate_block
+from panoptag_pyg.simulation.pipeline import SimulationConfig
+from panoptag_pyg.simulation.request import software_versions
+
+#: Seconds in which the scheduler must answer.
+CONNECT_TIMEOUT = 5.0
+#: Seconds without a single worker after which a run ends.
+PATIENCE = 3600.0
+#: Seconds without a worker after which a run says that it waits.
+NOTICE = 10.0
+#: Seconds between two looks at who is there.
+_POLL = 1.0
+#: Loggers of dask.distributed and below, which would write over the progress bar.
+_LOGGERS = ("distributed", "distributed.client", "distributed.core", "distributed.comm", "tornado", "asyncio")
+
+_log = logging.getLogger(__name__)
+
+
+def cluster_blocks(
+    config: SimulationConfig, tasks: Iterable[BlockTask], scheduler: str, patience: float = PATIENCE
+) -> Iterator[EventBlock]:
+    """Blocks of events in the order of their tasks, made by a Dask cluster.
+
+    Each block is a task, and comes back to this process as soon as its turn has come: nobody shares a file system. A
+    block whose worker is lost is made by another one. Two blocks for each worker are under way at a time.
+
+    Args:
+        config: what to simulate.
+        tasks: number and size of each block.
+        scheduler: address of the scheduler, such as ``"tcp://host:8786"``, or the path of its scheduler file.
+        patience: seconds to wait while the cluster has no worker. Default 3600.
+
+    Raises:
+        MissingExtraError: distributed isn't installed.
+        ConfigError: the scheduler file doesn't exist or holds no address.
+        PanopTagError: the scheduler doesn't answer or goes away, a worker has other versions of what decides the
+            events, or a block ended its workers again and again.
+    """
+    distributed = require_extra("distributed", "cluster")
+    address = scheduler_address(scheduler)
+    payload, versions = pickle.dumps(config), deciding_versions()
+    left = iter(tasks)
+    waiting: deque[tuple[Any, BlockTask]] = deque()
+    with _quiet(), _connected(distributed, address) as client:
+        workers = _Workers(client, address, patience)
+        while True:
+            while len(waiting) < 2 * max(1, workers.count()) and (task := next(left, None)) is not None:
+                future = client.submit(cluster_block, versions, payload, *task, pure=False)
+                waiting.append((future, task))
+            if not waiting:
+                return
+            future, task = waiting.popleft()
+            while not future.done():
+                # Also looks for workers that have come or gone.
+                with _timeouts_passed(distributed):
+                    distributed.wait(future, timeout=_POLL)
+                workers.count()
+            block = _result(distributed, future, task, address)
+            future.release()
+            yield block
+
+
+def cluster_block(versions: dict[str, str], payload: bytes, number: int, size: int) -> EventBlock:
+    """One block on a worker of the cluster; see :func:`~panoptag_pyg.simulation.blocks.simulate_block`.
+
+    Args:
+        versions: :func:`deciding_versions` of the process that asks.
+        payload: the pickled ``SimulationConfig``.
+        number: of the block.
+        size: how many of its events.
+
+    Raises:
+        PanopTagError: this worker has other versions.
+    """
+    from distributed import get_worker
+
+    here = deciding_versions()
+    for package, version in versions.items():
+        if here[package] != version:
+            has = f"{package} {here[package]}" if here[package] != "unknown" else f"no {package}"
+            raise PanopTagError(
+                f"the worker {get_worker().address} has {has}, where the simulation was started there is {version}: "
+                "install the same versions on both"
+            )
+    return simulate_block(payload, number, size)
+
+
+def deciding_versions() -> dict[str, str]:
+    """Versions of the packages that decide the events; those of Python and h5py don't."""
+    return {package: version for package, version in software_versions().items() if package not in ("python", "h5py")}
+
+
+def scheduler_address(scheduler: str) -> str:
+    """The address itself, or the one that a scheduler file holds.
+
+    Raises:
+        ConfigError: there is no such file, or there is no address in it.
+    """
+    path = Path(scheduler)
+    if "://" in scheduler or not (path.exists() or path.suffix == ".json" or "/" in scheduler):
+        return scheduler
+    if not path.is_file():
+        raise ConfigError(f"{path}: there is no such scheduler file; `dask scheduler --scheduler-file {path}` makes it")
+    try:
+        address = json.loads(path.read_text(encoding="utf-8"))["address"]
+    except (ValueError, KeyError, TypeError, OSError):
+        address = None
+    if not isinstance(address, str):
+        raise ConfigError(f"{path} is no scheduler file; `dask scheduler --scheduler-file {path}` makes one")
+    return address
+
+
+class _Workers:
+    """How many there are; patient for a while if there are none."""
+
+    def __init__(self, client: Any, address: str, patience: float) -> None:
+        self._client, self._address, self._patience = client, address, patience
+        self._count = 0
+        self._looked = -_POLL
+        self._alone_since: float | None = None
+        self._said = False
+
+    def count(self) -> int:
+        now = time.monotonic()
+        if now - self._looked < _POLL:
+            return self._count
+        self._looked = now
+        try:
+            self._count = len(self._client.nthreads())
+        except Exception:
+            raise PanopTagError(_lost(self._address)) from None
+        if self._count:
+            self._alone_since, self._said = None, False
+            return self._count
+        self._alone_since = self._alone_since or now
+        alone = now - self._alone_since
+        if alone >= self._patience:
+            raise PanopTagError(
+                f"the Dask cluster at {self._address} has had no worker for {self._patience:.0f} s; start some with "
+                f"`dask worker {self._address}` and run the same command again"
+            )
+        if alone >= min(NOTICE, self._patience / 2) and not self._said:
+            self._said = True
+            _log.warning(
+                "the Dask cluster at %s has no worker; waiting for one up to %.0f s more", self._address, self._patience - alone
+            )
+        return 0
+
+
+def _result(distributed: Any, future: Any, task: BlockTask, address: str) -> EventBlock:
+    from concurrent.futures import CancelledError
+
+    try:
+        return future.result()
+    except distributed.KilledWorker as error:
+        raise PanopTagError(
+            f"{events_of(*task)} ended {error.allowed_failures + 1} workers of the Dask cluster, perhaps for lack of "
+            "memory: give each more"
+        ) from None
+    except (CancelledError, OSError) as error:
+        if isinstance(error, PanopTagError):
+            raise
+        raise PanopTagError(_lost(address)) from None
+    except (ImportError, AttributeError) as error:
+        if isinstance(error, PanopTagError) or "panoptag_pyg" not in str(error):
+            raise
+        raise PanopTagError(f"a worker of {address} has no panoptag-pyg, or another one: {error}") from None
+    except RuntimeError as error:
+        # Dask's scheduler reads the tasks too.
+        if "deserialization" not in str(error):
+            raise
+        raise PanopTagError(
+            f"the Dask scheduler at {address} can't read the tasks: start it, too, where this panoptag-pyg is installed"
+        ) from None
+
+
+def _lost(address: str) -> str:
+    return f"the Dask scheduler at {address} went away; start it and run the same command again"
+
+
+@contextmanager
+def _connected(distributed: Any, address: str) -> Iterator[Any]:
+    with warnings.catch_warnings():
+        # Of other versions: each task compares those that matter.
+        warnings.simplefilter("ignore")
+        try:
+            client = distributed.Client(address, timeout=CONNECT_TIMEOUT, set_as_default=False)
+        except Exception as error:
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise PanopTagError(
+                f"no Dask scheduler answers at {address} ({reason}); start one with `dask scheduler`, or correct "
+                "--scheduler"
+            ) from None
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+@contextmanager
+def _timeouts_passed(distributed: Any) -> Iterator[None]:
+    try:
+        yield
+    except (TimeoutError, distributed.TimeoutError):
+        pass
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without dask's log on the terminal: what goes wrong becomes a sentence here."""
+    before = {name: logging.getLogger(name).level for name in _LOGGERS}
+    for name in _LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
