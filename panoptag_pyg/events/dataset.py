@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -18,6 +16,7 @@ from panoptag_pyg.events.block import EventBlock
 from panoptag_pyg.events.features import JET_FEATURES
 from panoptag_pyg.events.fields import Fields
 from panoptag_pyg.events.file import EventFile
+from panoptag_pyg.events.files import find_files
 from panoptag_pyg.events.schema import FLAVOUR_NAMES
 
 PathLike = str | os.PathLike[str]
@@ -26,32 +25,6 @@ PathLike = str | os.PathLike[str]
 MAX_GAP = 64
 #: Neighbours that are read along with a single event: whoever asks for one mostly asks for the next.
 RUN = 64
-
-
-def find_files(paths: PathLike | Sequence[PathLike]) -> list[Path]:
-    """The event files meant by a file, a folder (its ``*.h5``), a glob, or a list of these; sorted within each.
-
-    Raises:
-        EventFileError: if one of them names nothing.
-    """
-    if isinstance(paths, (str, os.PathLike)):
-        paths = [paths]
-    files: list[Path] = []
-    for path in paths:
-        if os.path.isdir(path):
-            found = sorted(Path(path).glob("*.h5"))
-            problem = "has no *.h5 file; make one with panoptag simulate"
-        elif os.path.exists(path) or not glob.has_magic(str(path)):
-            found = [Path(path)]  # EventFile says what is wrong with it
-        else:
-            found = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
-            problem = "matches no file"
-        if not found:
-            raise EventFileError(f"{path} {problem}")
-        files += found
-    if not files:
-        raise EventFileError("no event file was named; give a file, a folder or a glob")
-    return files
 
 
 class EventDataset(Dataset):

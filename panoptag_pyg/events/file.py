@@ -85,6 +85,18 @@ class EventFile:
         """Whether the file holds the dataset ``path``; a truth column that it lacks reads as its default."""
         return path in self._file
 
+    def column(self, path: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """One column's rows ``start`` to ``stop`` (default: all), unchecked; its default where the file lacks it."""
+        column = next(c for c in (*COLUMNS, *CONSTITUENT_COLUMNS) if c.path == path)
+        length = {"event": self.num_events, "pfo": self.num_pfos, "jet": self.num_jets}
+        rows = slice(start, length.get(column.group, self.num_constituents) if stop is None else stop)
+        try:
+            return self._read_column(column, rows)
+        except (OSError, RuntimeError) as error:
+            raise EventFileError(
+                f"{self.path}: {path} can't be read; the file is damaged: copy or simulate it again"
+            ) from error
+
     def __len__(self) -> int:
         return self.num_events
 
