@@ -60,9 +60,14 @@ def simulate(
     scheduler: Annotated[
         str | None, typer.Option(help="Simulate on a Dask cluster: its scheduler's address tcp://HOST:PORT or file.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the file, or the shards, if there are any.")
+    ] = False,
 ) -> None:
-    """Simulate collision events: PYTHIA 8, the detector, anti-kT jets with their flavour."""
+    """Simulate collision events: PYTHIA 8, the detector, anti-kT jets with their flavour.
+
+    With --shards the same command, run again, makes what is missing.
+    """
     from panoptag_pyg.simulation import SubjetOptions
     from panoptag_pyg.simulation import simulate as run
 
@@ -85,7 +90,11 @@ def simulate(
         subjets=SubjetOptions() if subjets else None,
         lhe=lhe,
         pileup=pileup,
+        shards=shards,
+        scheduler=scheduler,
         command=command,
     )
-    size = path.stat().st_size / 1e6
-    typer.echo(f"{path}: {events} events, {size:.1f} MB; look at them with `panoptag inspect {path}`")
+    files = sorted(path.glob("*.h5")) if shards is not None else [path]
+    size = sum(file.stat().st_size for file in files) / 1e6
+    what = f"{events} events" + (f" in {len(files)} files" if shards is not None else "")
+    typer.echo(f"{path}: {what}, {size:.1f} MB; look at them with `panoptag inspect {path}`")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 
 from panoptag_pyg.events import EventBlock
 from panoptag_pyg.simulation.pipeline import EVENTS_PER_BLOCK, BlockSimulator, SimulationConfig
@@ -25,7 +25,7 @@ def block_tasks(num_events: int) -> list[BlockTask]:
 
 def simulate_blocks(
     config: SimulationConfig, tasks: Iterable[BlockTask], workers: int = 1, scheduler: str | None = None
-) -> Iterator[EventBlock]:
+) -> Generator[EventBlock]:
     """Blocks of events in the order of their tasks; who makes them has no influence on them.
 
     Args:

@@ -8,8 +8,8 @@ import pickle
 import time
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 def cluster_blocks(
     config: SimulationConfig, tasks: Iterable[BlockTask], scheduler: str, patience: float = PATIENCE
-) -> Iterator[EventBlock]:
+) -> Generator[EventBlock]:
     """Blocks of events in the order of their tasks, made by a Dask cluster.
 
     Each block is a task, and comes back to this process as soon as its turn has come: nobody shares a file system. A
@@ -60,20 +60,23 @@ def cluster_blocks(
     waiting: deque[tuple[Any, BlockTask]] = deque()
     with _quiet(), _connected(distributed, address) as client:
         workers = _Workers(client, address, patience)
-        while True:
+
+        def keep_busy() -> None:
             while len(waiting) < 2 * max(1, workers.count()) and (task := next(left, None)) is not None:
-                future = client.submit(cluster_block, versions, payload, *task, pure=False)
-                waiting.append((future, task))
-            if not waiting:
-                return
-            future, task = waiting.popleft()
-            while not future.done():
-                # Also looks for workers that have come or gone.
-                with _timeouts_passed(distributed):
-                    distributed.wait(future, timeout=_POLL)
-                workers.count()
-            block = _result(distributed, future, task, address)
+                waiting.append((client.submit(cluster_block, versions, payload, *task, pure=False), task))
+
+        keep_busy()
+        while waiting:
+            future, task = waiting[0]
+            with _told_in_a_sentence(distributed, future, task, address):
+                while not future.done():
+                    with suppress(TimeoutError):
+                        distributed.wait(future, timeout=_POLL)
+                    keep_busy()  # workers come and go
+                block = future.result()
+            waiting.popleft()
             future.release()
+            keep_busy()
             yield block
 
 
@@ -144,7 +147,7 @@ class _Workers:
         self._looked = now
         try:
             self._count = len(self._client.nthreads())
-        except Exception:
+        except OSError:
             raise PanopTagError(_lost(self._address)) from None
         if self._count:
             self._alone_since, self._said = None, False
@@ -159,27 +162,34 @@ class _Workers:
         if alone >= min(NOTICE, self._patience / 2) and not self._said:
             self._said = True
             _log.warning(
-                "the Dask cluster at %s has no worker; waiting for one up to %.0f s more", self._address, self._patience - alone
+                "the Dask cluster at %s has no worker; waiting for one up to %.0f s more",
+                self._address,
+                self._patience - alone,
             )
         return 0
 
 
-def _result(distributed: Any, future: Any, task: BlockTask, address: str) -> EventBlock:
+@contextmanager
+def _told_in_a_sentence(distributed: Any, future: Any, task: BlockTask, address: str) -> Iterator[None]:
     from concurrent.futures import CancelledError
 
     try:
-        return future.result()
+        yield
     except distributed.KilledWorker as error:
         raise PanopTagError(
             f"{events_of(*task)} ended {error.allowed_failures + 1} workers of the Dask cluster, perhaps for lack of "
             "memory: give each more"
         ) from None
+    except PanopTagError:
+        raise
     except (CancelledError, OSError) as error:
-        if isinstance(error, PanopTagError):
-            raise
+        if future.status == "error":  # the task's own
+            raise PanopTagError(
+                f"a worker of the Dask cluster at {address}: {error}; what is given by its path must be there, too"
+            ) from None
         raise PanopTagError(_lost(address)) from None
     except (ImportError, AttributeError) as error:
-        if isinstance(error, PanopTagError) or "panoptag_pyg" not in str(error):
+        if "panoptag_pyg" not in str(error):
             raise
         raise PanopTagError(f"a worker of {address} has no panoptag-pyg, or another one: {error}") from None
     except RuntimeError as error:
@@ -212,14 +222,6 @@ def _connected(distributed: Any, address: str) -> Iterator[Any]:
         yield client
     finally:
         client.close()
-
-
-@contextmanager
-def _timeouts_passed(distributed: Any) -> Iterator[None]:
-    try:
-        yield
-    except (TimeoutError, distributed.TimeoutError):
-        pass
 
 
 @contextmanager
