@@ -68,7 +68,7 @@ def cluster_blocks(
         keep_busy()
         while waiting:
             future, task = waiting[0]
-            with _told_in_a_sentence(distributed, future, task, address):
+            with client.as_current(), _told_in_a_sentence(distributed, future, task, address):
                 while not future.done():
                     with suppress(TimeoutError):
                         distributed.wait(future, timeout=_POLL)
@@ -211,6 +211,8 @@ def _connected(distributed: Any, address: str) -> Iterator[Any]:
         # Of other versions: each task compares those that matter.
         warnings.simplefilter("ignore")
         try:
+            # A client of an address that can't be one is never quite closed.
+            distributed.comm.resolve_address(address)
             client = distributed.Client(address, timeout=CONNECT_TIMEOUT, set_as_default=False)
         except Exception as error:
             reason = str(error).partition("\n")[0] or type(error).__name__

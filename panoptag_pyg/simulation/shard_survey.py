@@ -96,7 +96,7 @@ class ShardFolder:
                 _log.warning("%s; it is made anew", error)
                 continue
             expected = attributes_of(plan, shard.first_event, shard.num_events)
-            self._refuse_other_plan(shard, entry, expected, plan)
+            self._refuse_other_plan(shard, entry, expected, plan, len(wanted))
             before = known.get(entry.path)
             if before is not None and before.sha256 != entry.sha256:
                 _log.warning("%s isn't what its manifest says, so it is damaged; it is made anew", shard.path)
@@ -110,7 +110,7 @@ class ShardFolder:
         return kept
 
     def _refuse_other_plan(
-        self, shard: Shard, entry: FileEntry, expected: dict[str, Any], plan: SimulationPlan
+        self, shard: Shard, entry: FileEntry, expected: dict[str, Any], plan: SimulationPlan, num_shards: int
     ) -> None:
         there = {**entry.attributes, "source": list(entry.sources)}
         here = {**json.loads(json.dumps(expected)), "source": [plan.source]}
@@ -121,8 +121,8 @@ class ShardFolder:
         if ranges[0] != ranges[1]:
             held = ranges[0]["num_events"] if isinstance(ranges[0], dict) else entry.num_events
             raise EventFileError(
-                f"{shard.path} holds {held} events, and should hold {shard.num_events}, from event {shard.first_event} "
-                f"on: ask for as many events in each shard as before, or {_ANEW}"
+                f"{shard.path} holds {held} events, where {plan.num_events} events in {num_shards} shards are to hold "
+                f"{shard.num_events}, from event {shard.first_event} on: ask for shards of the same size, or {_ANEW}"
             )
 
 

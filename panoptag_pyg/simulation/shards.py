@@ -82,9 +82,7 @@ def simulate_shards(
     """
     folder = Path(folder)
     if folder.suffix in (".h5", ".hdf5") and not folder.is_dir():
-        raise EventFileError(
-            f"{folder} is a file's name; shards are written into a folder: give {folder.with_suffix('')}"
-        )
+        raise EventFileError(f"{folder} names a file; shards are written into a folder: give {folder.with_suffix('')}")
     wanted = divide(plan, folder, shards)
     with _claimed(folder):
         there = ShardFolder(folder, file_stem(plan))

@@ -37,7 +37,7 @@ class Stubborn(Exception):
         super().__init__(f"{one} and {two}")
 
 
-def stubborn():
+def stubborn(number):
     raise Stubborn(1, 2)
 
 
@@ -46,7 +46,7 @@ class Unpicklable:
         raise TypeError("no")
 
 
-def unpicklable():
+def unpicklable(number):
     return Unpicklable()
 
 
