@@ -162,9 +162,7 @@ class _Workers:
         if alone >= min(NOTICE, self._patience / 2) and not self._said:
             self._said = True
             _log.warning(
-                "the Dask cluster at %s has no worker; waiting for one up to %.0f s more",
-                self._address,
-                self._patience - alone,
+                "the Dask cluster at %s has no worker; waiting for one, at most %.0f s", self._address, self._patience
             )
         return 0
 
