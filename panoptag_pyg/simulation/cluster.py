@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from panoptag_pyg.errors import ConfigError, PanopTagError, require_extra
 from panoptag_pyg.events import EventBlock
@@ -63,7 +64,8 @@ def cluster_blocks(
 
         def keep_busy() -> None:
             while len(waiting) < 2 * max(1, workers.count()) and (task := next(left, None)) is not None:
-                waiting.append((client.submit(cluster_block, versions, payload, *task, pure=False), task))
+                call = pickle.dumps(_Call(versions, payload, *task))
+                waiting.append((client.submit(pickle.loads, call, key=f"panoptag-block-{uuid4().hex}"), task))
 
         keep_busy()
         while waiting:
@@ -78,6 +80,20 @@ def cluster_blocks(
             future.release()
             keep_busy()
             yield block
+
+
+class _Call:
+    """:func:`cluster_block` with its arguments; it is called where this is unpickled.
+
+    So the task is plain bytes to Dask: its scheduler needs nothing but Dask, and a worker without this package answers
+    with an error, where it would die over a function that it can't import.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        self._arguments = arguments
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return cluster_block, self._arguments
 
 
 def cluster_block(versions: dict[str, str], payload: bytes, number: int, size: int) -> EventBlock:
@@ -189,13 +205,9 @@ def _told_in_a_sentence(distributed: Any, future: Any, task: BlockTask, address:
     except (ImportError, AttributeError) as error:
         if "panoptag_pyg" not in str(error):
             raise
-        raise PanopTagError(f"a worker of {address} has no panoptag-pyg, or another one: {error}") from None
-    except RuntimeError as error:
-        # Dask's scheduler reads the tasks too.
-        if "deserialization" not in str(error):
-            raise
         raise PanopTagError(
-            f"the Dask scheduler at {address} can't read the tasks: start it, too, where this panoptag-pyg is installed"
+            f"a worker of the Dask cluster at {address} has no panoptag-pyg, or another one ({error}): install the "
+            "same versions there"
         ) from None
 
 

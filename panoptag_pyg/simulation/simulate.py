@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from panoptag_pyg.errors import ConfigError
@@ -103,13 +104,15 @@ def simulate(
     if shards is not None:
         simulate_shards(plan, output, shards, workers=workers, scheduler=scheduler, overwrite=overwrite)
         return output
+    stream = simulate_blocks(plan.config, block_tasks(num_events), workers, scheduler)
     with (
+        closing(stream),
         EventFileWriter(
             output, [plan.process], plan.attributes, overwrite, plan.round_bits, sources=[plan.source]
         ) as writer,
         progress(f"simulating {plan.process}", num_events) as advance,
     ):
-        for block in simulate_blocks(plan.config, block_tasks(num_events), workers, scheduler):
+        for block in stream:
             writer.write(block)
             advance(block.num_events)
     return output

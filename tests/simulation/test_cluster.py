@@ -121,39 +121,57 @@ def test_without_workers(caplog):
 SERVANT = """
 import os, sys, threading
 
+class Without:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "panoptag_pyg":
+            raise ModuleNotFoundError("No module named 'panoptag_pyg'", name=name)
+
 def watch():
     sys.stdin.read()
     os._exit(0)
 
 if __name__ == "__main__":
     threading.Thread(target=watch, daemon=True).start()
+    who = sys.argv[1]
+    if who != "worker":
+        sys.meta_path.insert(0, Without())
     from distributed.cli import dask_scheduler, dask_worker
 
-    {"scheduler": dask_scheduler, "worker": dask_worker}[sys.argv[1]].main(sys.argv[2:])
+    (dask_scheduler if who == "scheduler" else dask_worker).main(sys.argv[2:])
 """
 
 
 def test_by_hand_with_a_scheduler_file_until_the_scheduler_is_killed(tmp_path, alone):
-    """One worker with several threads: PYTHIA makes one block at a time all the same."""
+    """The scheduler lacks this package, and so does the first worker; the second one has several threads."""
     script, file = tmp_path / "servant.py", tmp_path / "scheduler.json"
     script.write_text(SERVANT)
-    quiet = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path}
-    common = ["--scheduler-file", str(file), "--no-dashboard", "--host", "127.0.0.1"]
     servants = []
+
+    def start(who, *arguments):
+        quiet = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path}
+        common = ["--scheduler-file", str(file), "--dashboard-address", ":0", "--host", "127.0.0.1"]
+        servants.append(subprocess.Popen([sys.executable, str(script), who, *common, *arguments], **quiet))
+        return servants[-1]
+
+    plan = quick_plan(NUM_EVENTS)
+    tasks = block_tasks(NUM_EVENTS)
+    worker_options = ["--nthreads", "3", "--no-nanny", "--local-directory", str(tmp_path)]
     try:
-        for arguments in (
-            ["scheduler", *common, "--port", "0"],
-            ["worker", *common, "--nthreads", "3", "--no-nanny", "--local-directory", str(tmp_path)],
-        ):
-            servants.append(subprocess.Popen([sys.executable, str(script), *arguments], **quiet))
-            while not file.exists() or not file.read_text().endswith("}"):
-                assert servants[0].poll() is None
-                time.sleep(0.05)
-        plan = quick_plan(NUM_EVENTS)
-        blocks = cluster_blocks(plan.config, block_tasks(NUM_EVENTS), str(file))
-        first = [next(blocks) for _ in range(5)]
-        servants[0].kill()
+        scheduler = start("scheduler", "--port", "0")
+        while not file.exists() or not file.read_text().endswith("}"):
+            assert scheduler.poll() is None
+            time.sleep(0.05)
         address = json.loads(file.read_text())["address"]
+
+        stranger = start("worker without it", *worker_options)
+        with pytest.raises(PanopTagError, match=rf"^a worker of the Dask cluster at {address} has no panoptag-pyg, or"):
+            next(cluster_blocks(plan.config, tasks, str(file)))
+        stranger.kill()
+
+        start("worker", *worker_options)
+        blocks = cluster_blocks(plan.config, tasks, str(file))
+        first = [next(blocks) for _ in range(5)]
+        scheduler.kill()
         with pytest.raises(PanopTagError, match=rf"^the Dask scheduler at {address} went away; start it and run the"):
             list(blocks)
     finally:
