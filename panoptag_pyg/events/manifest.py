@@ -219,6 +219,17 @@ class Manifest(BaseModel):
                     f"{entry.sha256[:12]}…; copy it again, or {_RENEW}"
                 )
 
+    def refuse_strangers(self) -> None:
+        """Refuse a folder with ``*.h5`` that the manifest doesn't name: their events would be left out in silence.
+
+        Raises:
+            EventFileError: naming the first.
+        """
+        known = {entry.path for entry in self.files}
+        for path in sorted(self._folder.glob("*.h5")):
+            if path.name not in known and not path.name.startswith("."):
+                raise EventFileError(f"{path} is not in the manifest of its folder; move it away, or {_RENEW}")
+
     def check_size(self, entry: FileEntry) -> None:
         """Refuse a file that is missing or of another size; costs no reading.
 

@@ -150,7 +150,7 @@ def test_verify_names_what_is_missing_longer_or_changed(folder: Path) -> None:
         (lambda v: {**v, "format": "other"}, "its 'format' is 'other', expected 'panoptag-manifest'"),
         (lambda v: {**v, "version": 2}, "has manifest version 2, this panoptag-pyg reads version 1"),
         (lambda v: {**v, "num_events": 3}, "num_events is 3, but its files have 47"),
-        (lambda v: {k: x for k, x in v.items() if k != "files"}, "files: input should be"),
+        (lambda v: {k: x for k, x in v.items() if k != "files"}, "files: field required"),
         (lambda v: {**v, "files": [{**v["files"][0], "num_events": -1}]}, "files.0.num_events: input should be"),
         (lambda v: {**v, "files": [{**v["files"][0], "sha256": "x"}]}, "files.0.sha256: string should match"),
         (lambda v: {**v, "files": [v["files"][0]] * 2, "num_events": 14}, "a.h5 is named twice"),
