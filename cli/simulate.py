@@ -68,6 +68,8 @@ def simulate(
 
     With --shards the same command, run again, makes what is missing.
     """
+    from panoptag_pyg.events import EventFile
+    from panoptag_pyg.events.manifest import Manifest
     from panoptag_pyg.simulation import SubjetOptions
     from panoptag_pyg.simulation import simulate as run
 
@@ -94,7 +96,10 @@ def simulate(
         scheduler=scheduler,
         command=command,
     )
-    files = sorted(path.glob("*.h5")) if shards is not None else [path]
-    size = sum(file.stat().st_size for file in files) / 1e6
-    what = f"{events} events" + (f" in {len(files)} files" if shards is not None else "")
-    typer.echo(f"{path}: {what}, {size:.1f} MB; look at them with `panoptag inspect {path}`")
+    if shards is None:
+        what, size = f"{EventFile(path).num_events} events", path.stat().st_size
+    else:
+        files = Manifest.load(path).files
+        what = f"{sum(file.num_events for file in files)} events in {len(files)} files"
+        size = sum(file.bytes for file in files)
+    typer.echo(f"{path}: {what}, {size / 1e6:.1f} MB; look at them with `panoptag inspect {path}`")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import pickle
 import time
 import warnings
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -52,11 +54,11 @@ def cluster_blocks(
         MissingExtraError: distributed isn't installed.
         ConfigError: the scheduler file doesn't exist or holds no address.
         PanopTagError: the scheduler doesn't answer or goes away, a worker has other versions of what decides the
-            events, or a block ended its workers again and again.
+            events or doesn't see a file, or a block ended its workers again and again.
     """
     distributed = require_extra("distributed", "cluster")
     address = scheduler_address(scheduler)
-    payload, versions = pickle.dumps(config), deciding_versions()
+    payload, needs = pickle.dumps(config), Needs(deciding_versions(), needed_files(config))
     left = iter(tasks)
     waiting: deque[tuple[Any, BlockTask]] = deque()
     with _quiet(), _connected(distributed, address) as client:
@@ -64,7 +66,7 @@ def cluster_blocks(
 
         def keep_busy() -> None:
             while len(waiting) < 2 * max(1, workers.count()) and (task := next(left, None)) is not None:
-                call = pickle.dumps(_Call(versions, payload, *task))
+                call = pickle.dumps(_Call(needs, payload, *task))
                 waiting.append((client.submit(pickle.loads, call, key=f"panoptag-block-{uuid4().hex}"), task))
 
         keep_busy()
@@ -96,29 +98,53 @@ class _Call:
         return cluster_block, self._arguments
 
 
-def cluster_block(versions: dict[str, str], payload: bytes, number: int, size: int) -> EventBlock:
+@dataclass(frozen=True)
+class Needs:
+    """What a worker must have for its blocks to be the same as anybody's.
+
+    Attributes:
+        versions: of packages.
+        files: it must be able to read these.
+    """
+
+    versions: dict[str, str]
+    files: tuple[str, ...] = ()
+
+
+def cluster_block(needs: Needs, payload: bytes, number: int, size: int) -> EventBlock:
     """One block on a worker of the cluster; see :func:`~panoptag_pyg.simulation.blocks.simulate_block`.
 
     Args:
-        versions: :func:`deciding_versions` of the process that asks.
+        needs: of the process that asks.
         payload: the pickled ``SimulationConfig``.
         number: of the block.
         size: how many of its events.
 
     Raises:
-        PanopTagError: this worker has other versions.
+        PanopTagError: this worker has other versions, or doesn't see a file.
     """
     from distributed import get_worker
 
     here = deciding_versions()
-    for package, version in versions.items():
+    for package, version in needs.versions.items():
         if here[package] != version:
             has = f"{package} {here[package]}" if here[package] != "unknown" else f"no {package}"
             raise PanopTagError(
                 f"the worker {get_worker().address} has {has}, where the simulation was started there is {version}: "
                 "install the same versions on both"
             )
+    for file in needs.files:
+        if not os.access(file, os.R_OK):
+            raise PanopTagError(
+                f"the worker {get_worker().address} can't read {file}: put it where all workers see it by the same path"
+            )
     return simulate_block(payload, number, size)
+
+
+def needed_files(config: SimulationConfig) -> tuple[str, ...]:
+    """The files that a configuration names; cards are inside it."""
+    files = (getattr(config, "lhe", None), getattr(getattr(config, "pileup", None), "library", None))
+    return tuple(str(file) for file in files if file is not None)
 
 
 def deciding_versions() -> dict[str, str]:
@@ -198,9 +224,7 @@ def _told_in_a_sentence(distributed: Any, future: Any, task: BlockTask, address:
         raise
     except (CancelledError, OSError) as error:
         if future.status == "error":  # the task's own
-            raise PanopTagError(
-                f"a worker of the Dask cluster at {address}: {error}; what is given by its path must be there, too"
-            ) from None
+            raise PanopTagError(f"a worker of the Dask cluster at {address} failed: {error}") from None
         raise PanopTagError(_lost(address)) from None
     except (ImportError, AttributeError) as error:
         if "panoptag_pyg" not in str(error):

@@ -146,9 +146,8 @@ def _make(
     with closing(stream), progress(state(), sum(shard.num_events for shard in missing)) as advance:
         try:
             for shard in missing:
-                blocks = islice(stream, len(shard.tasks))
                 # Only when events arrive is it certain that the settings are good, and old shards may go.
-                block = next(blocks)
+                block = next(stream)
                 if clear is not None and not made:
                     clear()
                 with EventFileWriter(
@@ -160,12 +159,11 @@ def _make(
                     sources=[plan.source],
                 ) as writer:
                     writer.write(block)
-                    for following in blocks:
-                        advance(block.num_events)
-                        block = following
-                        writer.write(block)
+                    for _, size in shard.tasks[:-1]:
+                        advance(size)
+                        writer.write(next(stream))
                 made[shard.path] = describe_file(shard.path)
-                advance(block.num_events, state())
+                advance(shard.tasks[-1][1], state())
         except KeyboardInterrupt:
             _log.warning("%d of %d shards are complete; the same command makes the others", num_kept + len(made), total)
             raise

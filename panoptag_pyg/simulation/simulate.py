@@ -104,7 +104,8 @@ def simulate(
     if shards is not None:
         simulate_shards(plan, output, shards, workers=workers, scheduler=scheduler, overwrite=overwrite)
         return output
-    stream = simulate_blocks(plan.config, block_tasks(num_events), workers, scheduler)
+    tasks = block_tasks(num_events)
+    stream = simulate_blocks(plan.config, tasks, workers, scheduler)
     with (
         closing(stream),
         EventFileWriter(
@@ -112,7 +113,7 @@ def simulate(
         ) as writer,
         progress(f"simulating {plan.process}", num_events) as advance,
     ):
-        for block in stream:
+        for (_, size), block in zip(tasks, stream, strict=True):
             writer.write(block)
-            advance(block.num_events)
+            advance(size)  # a file of hard events may have given less
     return output

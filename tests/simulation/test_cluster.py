@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from importlib import import_module
 
 import pytest
@@ -18,13 +19,13 @@ from helpers.worker_tasks import Explosive
 from panoptag_pyg.errors import ConfigError, MissingExtraError, PanopTagError
 from panoptag_pyg.events import EventBlock, EventFile
 from panoptag_pyg.simulation.blocks import block_tasks
-from panoptag_pyg.simulation.cluster import cluster_blocks, deciding_versions, scheduler_address
+from panoptag_pyg.simulation.cluster import cluster_blocks, deciding_versions, needed_files, scheduler_address
 from panoptag_pyg.simulation.shards import simulate_shards
 
 distributed = pytest.importorskip("distributed")
 cluster_module = import_module("panoptag_pyg.simulation.cluster")
 
-NUM_EVENTS, NUM_SHARDS = 1230, 3
+NUM_EVENTS, NUM_SHARDS = 930, 3
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +98,18 @@ def test_other_versions_on_a_worker_are_named(cluster, monkeypatch):
     there = re.escape(import_module("importlib.metadata").version("fastjet"))
     with pytest.raises(PanopTagError, match=rf"^the worker tcp://\S+ has fastjet {there}, where .* there is 0\.1: "):
         list(cluster_blocks(quick_plan(10).config, [(0, 10)], cluster.scheduler_address))
+
+
+def test_a_file_that_a_worker_doesnt_see_is_named(cluster, monkeypatch):
+    monkeypatch.setattr(cluster_module, "needed_files", lambda config: ("/nowhere/events.lhe",))
+    with pytest.raises(PanopTagError, match=r"^the worker tcp://\S+ can't read /nowhere/events\.lhe: put it where all"):
+        list(cluster_blocks(quick_plan(10).config, [(0, 10)], cluster.scheduler_address))
+
+
+def test_the_files_that_a_configuration_needs(tmp_path):
+    config = quick_plan(10).config
+    assert needed_files(config) == ()
+    assert needed_files(replace(config, lhe=tmp_path / "x.lhe")) == (str(tmp_path / "x.lhe"),)
 
 
 def test_a_block_that_ends_its_workers_is_given_up(cluster, monkeypatch):
