@@ -66,10 +66,16 @@ def simulate(
     scheduler: Annotated[
         str | None, typer.Option(help="Simulate on a Dask cluster: its scheduler's address tcp://HOST:PORT or file.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the file, or the shards, if there are any.")
+    ] = False,
 ) -> None:
-    """Simulate collision events: PYTHIA 8, the detector, anti-kT jets with their flavour."""
+    """Simulate collision events: PYTHIA 8, the detector, anti-kT jets with their flavour.
+
+    With --shards the same command, run again, makes what is missing.
+    """
     from panoptag_pyg.events import EventFile
+    from panoptag_pyg.events.manifest import Manifest
     from panoptag_pyg.simulation import SubjetOptions
     from panoptag_pyg.simulation import simulate as run
 
@@ -94,11 +100,19 @@ def simulate(
         subjets=SubjetOptions() if subjets else None,
         lhe=lhe,
         pileup=pileup,
+        shards=shards,
+        scheduler=scheduler,
         command=command,
     )
-    size = path.stat().st_size / 1e6
-    with EventFile(path) as file:
-        made, lost = file.num_events, int(file.attributes.get("num_events_dropped", 0))
+    if shards is None:
+        with EventFile(path) as file:
+            made, lost = file.num_events, int(file.attributes.get("num_events_dropped", 0))
+        what, size = f"{made} events", path.stat().st_size
+    else:
+        manifest = Manifest.load(path)
+        made, size = manifest.num_events, sum(file.bytes for file in manifest.files)
+        lost = sum(int(manifest.attributes_of(file).get("num_events_dropped", 0)) for file in manifest.files)
+        what = f"{made} events in {len(manifest.files)} files"
     if lost:
         typer.echo(f"PYTHIA could not shower {lost} of {made + lost} events of {lhe}; they are left out")
-    typer.echo(f"{path}: {made} events, {size:.1f} MB; look at them with `panoptag inspect {path}`")
+    typer.echo(f"{path}: {what}, {size / 1e6:.1f} MB; look at them with `panoptag inspect {path}`")

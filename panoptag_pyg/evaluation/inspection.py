@@ -192,7 +192,9 @@ def _range(values: np.ndarray) -> tuple[float, float]:
     if values.dtype.kind in "iu" and int(values.max()) - int(values.min()) < 20:
         return float(values.min()) - 0.5, float(values.max()) + 0.5
     low, high = (float(q) for q in np.percentile(values, [0.5, 99.5]))
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+    # Weights may be the same millions for all events: a range that single precision can't divide.
+    margin = max(0.5, 1e-3 * abs(low))
+    return (low, high) if high - low > 1e-6 * abs(low) else (low - margin, high + margin)
 
 
 def _sample_starts(num_events: int) -> list[int]:

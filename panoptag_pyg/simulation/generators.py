@@ -8,6 +8,7 @@ from panoptag_pyg.errors import ConfigError
 from panoptag_pyg.simulation.external import ExternalPythia
 from panoptag_pyg.simulation.les_houches import HardEvents
 from panoptag_pyg.simulation.les_houches_file import LesHouchesFile
+from panoptag_pyg.simulation.matrix_elements import make_matrix_element
 from panoptag_pyg.simulation.particles import GeneratedEvents
 from panoptag_pyg.simulation.pythia import Pythia
 
@@ -36,7 +37,7 @@ def hard_events(config: SimulationConfig) -> HardEvents | None:
             f"{config.lhe}; choose one"
         )
     if config.matrix_element is not None:
-        raise ConfigError(f"unknown matrix element '{config.matrix_element}'")
+        return make_matrix_element(config.matrix_element, config.settings, config.seed)
     return None if config.lhe is None else LesHouchesFile(config.lhe)
 
 
