@@ -1,0 +1,181 @@
+"""Pileup: minimum-bias collisions of a library laid over the hard scatter, before the detector sees either."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from panoptag_pyg.errors import ConfigError
+from panoptag_pyg.simulation.detector_card import BeamSpot
+from panoptag_pyg.simulation.particles import Particles
+from panoptag_pyg.simulation.pileup_library import PileupLibrary
+from panoptag_pyg.simulation.pileup_profile import PileupProfile
+
+#: Events that go through the detector together where there is pileup, to bound memory: 10 of μ = 200 have 300,000
+#: particles. Part of what a seed means, as the detector's random numbers go through them one group after the other.
+EVENTS_AT_ONCE = 10
+#: Keeps the overlay's random numbers apart from those of other uses of the same seed.
+_PILEUP_STREAM = 2
+
+
+@dataclass(frozen=True)
+class Pileup:
+    """Pileup of a simulation; workers receive it.
+
+    Attributes:
+        profile: how many collisions.
+        library: the file that holds them.
+        sha256: of the library's content.
+        mirror: whether a collision may also be mirrored, z to −z; right for equal beams only.
+    """
+
+    profile: PileupProfile
+    library: Path
+    sha256: str
+    mirror: bool = True
+
+    @classmethod
+    def of(cls, profile: PileupProfile, library: PileupLibrary) -> Pileup | None:
+        """Pileup from an open library; ``None`` if there is none to be, because μ = 0.
+
+        Raises:
+            ConfigError: the library is too small for that many collisions in one event.
+        """
+        if profile.max_mean == 0:
+            return None
+        # Ten standard deviations above: never reached.
+        needed = math.ceil(profile.max_mean + 10 * math.sqrt(profile.max_mean) + 10)
+        if library.num_collisions < needed:
+            raise ConfigError(
+                f"{library.path} has {library.num_collisions} collisions, too few for pileup of {profile.max_mean:g}, as "
+                f"an event takes none twice: make one with {needed} at least; 20,000 repeat less"
+            )
+        return cls(profile, library.path.resolve(), library.sha256, _equal_beams(library.settings))
+
+    def attributes(self) -> dict[str, Any]:
+        """What a file says about its pileup; without the library's path, which means nothing elsewhere."""
+        return {
+            "mu": list(self.profile.means),
+            "weight": list(self.profile.weights),
+            "library_sha256": self.sha256,
+            "events_at_once": EVENTS_AT_ONCE,
+        }
+
+
+def _equal_beams(settings: tuple[str, ...]) -> bool:
+    unequal = ("beams:ida", "beams:idb", "beams:ea", "beams:eb")
+    return not any(line.partition("=")[0].strip().lower() in unequal for line in settings)
+
+
+@dataclass
+class Overlaid:
+    """Which C collisions are laid over the B events of a block, and how.
+
+    Attributes:
+        counts: number of them in each event [B].
+        collision: their numbers in the library, no one twice in an event; those of the first event come first [C].
+        angle: by which each is turned around the beam, rad [C].
+        sign: −1 if it is mirrored, z to −z, else 1 [C].
+        x, y, z: position of its vertex in mm, relative to the hard scatter's [C].
+    """
+
+    counts: np.ndarray
+    collision: np.ndarray
+    angle: np.ndarray
+    sign: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    z: np.ndarray
+
+
+class PileupOverlay:
+    """Draws collisions from a library and adds their particles to those of events.
+
+    The hard scatter stays at the origin, to which impact parameters refer, as an experiment's refer to the primary
+    vertex. In the beam spot it has a place of its own, though: with positions v of all collisions drawn from the same
+    Gaussian, a pileup vertex is at v − v_hard, so that its spread is √2 times that of the beam spot over many events,
+    and the vertices of one event are shifted together.
+
+    Args:
+        pileup: how many and from where.
+        beam_spot: spread of the vertices.
+        seed: of the simulation.
+
+    Raises:
+        EventFileError: the library isn't there, is damaged, or another one.
+    """
+
+    def __init__(self, pileup: Pileup, beam_spot: BeamSpot, seed: int) -> None:
+        self.pileup, self.beam_spot, self.seed = pileup, beam_spot, seed
+        self.library = PileupLibrary(pileup.library, pileup.sha256)
+
+    def draw(self, block: int, num_events: int) -> Overlaid:
+        """The collisions of a block; they depend on the seed, the block's number and its number of events alone."""
+        rng = np.random.default_rng([self.seed, block, _PILEUP_STREAM])
+        counts = self.pileup.profile.draw(rng, num_events)
+        # The bound is a formality, see Pileup.of.
+        counts = np.minimum(counts, self.library.num_collisions)
+        total = int(counts.sum())
+        size = self.library.num_collisions
+        chosen = [rng.choice(size, count, replace=False, shuffle=False) for count in counts]
+        sign = rng.choice((-1.0, 1.0), total) if self.pileup.mirror else np.ones(total)
+        spot = np.array([self.beam_spot.sigma_x, self.beam_spot.sigma_y, self.beam_spot.sigma_z])[:, None]
+        hard = spot * rng.standard_normal((3, num_events))
+        x, y, z = spot * rng.standard_normal((3, total)) - np.repeat(hard, counts, axis=1)
+        return Overlaid(
+            counts=counts,
+            collision=np.concatenate([np.zeros(0, dtype=np.int64), *chosen]),
+            angle=rng.uniform(0, 2 * np.pi, total),
+            sign=sign,
+            x=x,
+            y=y,
+            z=z,
+        )
+
+    def overlay(self, particles: Particles, overlaid: Overlaid, first_event: int = 0) -> Particles:
+        """Add the pileup's particles to those of some events of a block.
+
+        Those of the hard scatter come first in each event and are as they were. Pileup's have ``interaction`` 1, 2, …
+        by collision and no heavy ancestry, whatever hadrons they come from.
+
+        Args:
+            particles: of the hard scatter, in B events.
+            overlaid: what :meth:`draw` gave for their block.
+            first_event: number of their first event within the block. Default 0.
+        """
+        events = slice(first_event, first_event + particles.num_events)
+        counts = overlaid.counts[events]
+        begin = int(overlaid.counts[:first_event].sum())
+        rows = slice(begin, begin + int(counts.sum()))
+        lengths, columns = self.library.gather(overlaid.collision[rows])
+
+        def spread(values: np.ndarray) -> np.ndarray:
+            return np.repeat(values, lengths)
+
+        cosine, sine = (spread(function(overlaid.angle[rows])) for function in (np.cos, np.sin))
+        sign = spread(overlaid.sign[rows])
+        px, py, x, y = (columns[name] for name in ("px", "py", "x", "y"))
+        pz, mass = sign * columns["pz"], columns["mass"]
+        event = np.repeat(np.arange(particles.num_events), counts)
+        number = np.arange(len(event)) - np.repeat(np.cumsum(counts) - counts, counts) + 1
+        pileup = Particles(
+            num_events=particles.num_events,
+            event=spread(event),
+            pdg=columns["pdg"],
+            charge=columns["charge"],
+            px=cosine * px - sine * py,
+            py=sine * px + cosine * py,
+            pz=pz,
+            e=np.sqrt(px * px + py * py + pz * pz + mass * mass),
+            mass=mass,
+            x=cosine * x - sine * y + spread(overlaid.x[rows]),
+            y=sine * x + cosine * y + spread(overlaid.y[rows]),
+            z=sign * columns["z"] + spread(overlaid.z[rows]),
+            heavy_ancestry=np.zeros(len(mass), dtype=particles.heavy_ancestry.dtype),
+            interaction=spread(number).astype(np.int16),
+        )
+        return Particles.merge([particles, pileup])

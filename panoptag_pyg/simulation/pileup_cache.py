@@ -1,0 +1,149 @@
+"""Where libraries of minimum-bias collisions are kept, and who makes them: the first simulation that needs one."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from panoptag_pyg.errors import ConfigError, EventFileError
+from panoptag_pyg.simulation.cards import ProcessCard
+from panoptag_pyg.simulation.pileup_library import LibraryRecipe, PileupLibrary, write_library
+
+#: Collisions in a library: at μ = 200 two events share two of them on average, turned by different angles.
+NUM_COLLISIONS = 20_000
+#: Seed of the collisions; not that of a simulation, so that simulations of all seeds share a library.
+SEED = 20_000
+#: Settings of a simulation that hold for its pileup too: the beams, and which particles decay.
+_SHARED = re.compile(r"(beams:(ecm|ida|idb|ea|eb)|particledecays:\w+|\d+:maydecay)$")
+
+
+def library_settings(settings: Sequence[str], card: ProcessCard | None = None) -> tuple[str, ...]:
+    """PYTHIA's settings of the pileup of a simulation.
+
+    Those of the card ``minimum_bias``; and of the simulation's own the energies of the beams and what says which
+    particles decay (``ParticleDecays:…``, ``310:mayDecay``), so that pileup is made as the hard scatter is.
+
+    Args:
+        settings: lines ``"Key = value"`` of the simulation.
+        card: another card of minimum-bias collisions. Default: the one that ships.
+    """
+    card = card or ProcessCard.load("minimum_bias")
+    values: dict[str, str] = {}
+    for line, always in [*((line, True) for line in card.settings), *((line, False) for line in settings)]:
+        key, _, value = (part.strip() for part in line.partition("="))
+        if always or _SHARED.match(key.lower()):
+            # PYTHIA doesn't mind a key's case: the one met first stays, so that equal settings read the same.
+            known = next((name for name in values if name.lower() == key.lower()), key)
+            values[known] = value
+    return tuple(f"{key} = {value}" for key, value in values.items())
+
+
+def cache_folder() -> Path:
+    """``$XDG_CACHE_HOME/panoptag_pyg/pileup``, in ``~/.cache`` where that isn't set."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    # The standard wants relative paths ignored.
+    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "panoptag_pyg" / "pileup"
+
+
+def ensure_library(
+    settings: Sequence[str],
+    path: str | Path | None = None,
+    *,
+    num_collisions: int | None = None,
+    seed: int = SEED,
+    workers: int = 1,
+) -> PileupLibrary:
+    """The library for a simulation of these settings; made if it isn't there yet.
+
+    One in the cache folder is named after all that decides its content, and made anew if it is damaged. When several
+    processes want the same, one makes it and the others wait; where file systems can't lock, each makes it and the
+    last one's, which is the same, stays.
+
+    Args:
+        settings: PYTHIA's settings of the simulation.
+        path: use this file, and make it if there is none. Default: one in :func:`cache_folder`.
+        num_collisions: how many collisions a new one gets. Default 20,000, or as many as ``path`` has.
+        seed: of a new one. Default 20,000.
+        workers: processes that may make it. Default 1.
+
+    Raises:
+        ConfigError: ``path`` was made with other beams, decays or collisions than this simulation asks for.
+        EventFileError: ``path`` is something else, or is damaged.
+        OutputError: it can't be written.
+    """
+    recipe = LibraryRecipe(library_settings(settings), num_collisions or NUM_COLLISIONS, seed)
+    if path is not None:
+        given = Path(path)
+        if not given.exists():
+            with _locked(given):
+                if not given.exists():
+                    write_library(given, recipe, workers, overwrite=True)
+        library = PileupLibrary(given)
+        _check_settings(library, settings)
+        if num_collisions is not None and library.num_collisions != num_collisions:
+            raise ConfigError(f"{path} has {library.num_collisions} collisions, not {num_collisions}; give another file")
+        return library
+
+    cached = cache_folder() / f"minimum_bias-{recipe.num_collisions}-{recipe.key}.h5"
+    found = _whole(cached)
+    if found is not None:
+        return found
+    with _locked(cached):
+        found = _whole(cached)  # by whoever held the lock before
+        if found is None:
+            write_library(cached, recipe, workers, overwrite=True)
+    return found or PileupLibrary(cached)
+
+
+def _whole(path: Path) -> PileupLibrary | None:
+    try:
+        return PileupLibrary(path)
+    except EventFileError:
+        return None
+
+
+def _check_settings(library: PileupLibrary, settings: Sequence[str]) -> None:
+    """A library of the user's may hold any collisions, but of the same beams and with the same particles stable."""
+    made = {key.lower(): (line, value) for line in library.settings for key, value in [_shared(line)] if key}
+    asked = {key.lower(): (line, value) for line in library_settings(settings) for key, value in [_shared(line)] if key}
+    for key in {**made, **asked}:
+        one, other = made.get(key, ("", None)), asked.get(key, ("", None))
+        if one[1] != other[1]:
+            raise ConfigError(
+                f"{library.path} was made {f'with {one[0]!r}' if one[0] else f'without {other[0]!r}'}, but this "
+                f"simulation is {f'with {other[0]!r}' if other[0] else 'without it'}; give another --pileup-library"
+            )
+
+
+def _shared(line: str) -> tuple[str, str]:
+    key, _, value = (part.strip() for part in line.partition("="))
+    return (key, value.lower()) if _SHARED.match(key.lower()) else ("", "")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock beside ``path``; it ends with the process that holds it. Without locks, go on at once."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("a")
+    except OSError:  # a folder that can't be written: the library may stand there all the same
+        yield
+        return
+    with file:
+        with suppress(OSError):  # of network file systems without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            # Whoever comes now locks another file, but finds the library there.
+            with suppress(OSError):
+                lock.unlink()
