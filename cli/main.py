@@ -27,6 +27,10 @@ VERBS = (
     Verb("demo", "The whole way once: simulate, train, evaluate, draw; 15 minutes on two cores."),
     Verb("simulate", "Simulate collision events with PYTHIA 8, a detector and FastJet."),
     Verb("prepare", "Add subjets to event files, or cluster their jets anew."),
+    Verb("convert", "Turn other formats into event files, or event files into padded arrays."),
+    Verb("split", "Split events into train, val and test by a hash of each event."),
+    Verb("merge", "Join event files, into one or into shards of even size."),
+    Verb("validate", "Check a simulation: figures and chi-squares against its cards or a second file."),
     Verb("inspect", "Say what is in event files; --check reads and validates every column."),
     Verb("train", "Train a tagger as a recipe says."),
     Verb("evaluate", "Measure a trained tagger: rejection with uncertainties, per process, figures."),
@@ -78,8 +82,11 @@ class VerbGroup(TyperGroup):
 
 
 def load_verb(name: str) -> Any:
-    """The command of one verb, from ``cli/NAME.py``."""
-    function = getattr(import_module(f".{name}", __package__), name)
+    """The command of one verb, from ``cli/NAME.py``: its function of that name, or its ``app`` with several of them."""
+    module = import_module(f".{name}", __package__)
+    if hasattr(module, "app"):
+        return typer.main.get_command(module.app)
+    function = getattr(module, name)
     app = typer.Typer(add_completion=False)
     app.command(name)(function)
     return typer.main.get_command(app)

@@ -20,7 +20,10 @@ def simulate(
             show_default=False,
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to make, such as ttbar.h5.", show_default=False)],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="Such as ttbar.h5; with --shards a folder.", show_default=False),
+    ],
     events: Annotated[int, typer.Option(help="How many events.")] = 1000,
     seed: Annotated[int, typer.Option(help="The same seed gives the same events, with any number of workers.")] = 0,
     workers: Annotated[int | None, typer.Option(help="Processes to use; all cores if not given.")] = None,
@@ -43,6 +46,20 @@ def simulate(
     subjets: Annotated[
         bool, typer.Option("--subjets", help="Find the jets' subjets too; panoptag prepare has options for them.")
     ] = False,
+    lhe: Annotated[
+        Path | None, typer.Option(help="Shower this file's Les Houches events (plain or .gz).", show_default=False)
+    ] = None,
+    pileup: Annotated[
+        str | None,
+        typer.Option(help="Mean number of pileup collisions, such as 60; a list 40,60,80; or a histogram's file."),
+    ] = None,
+    shards: Annotated[
+        int | None,
+        typer.Option(help="Make so many files in the folder --output, with a manifest; goes on where it was stopped."),
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Simulate on a Dask cluster: its scheduler's address tcp://HOST:PORT or file.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Simulate collision events: PYTHIA 8, the detector, anti-kT jets with their flavour."""
@@ -66,6 +83,8 @@ def simulate(
         overwrite=overwrite,
         round_bits=round_bits,
         subjets=SubjetOptions() if subjets else None,
+        lhe=lhe,
+        pileup=pileup,
         command=command,
     )
     size = path.stat().st_size / 1e6

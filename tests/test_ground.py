@@ -24,7 +24,7 @@ LAYERS = {
     "models": {"backbones", "tasks", "nn", "ops"},
     "data": set(),
     "simulation": {"data"},
-    "convert": {"data"},
+    "convert": {"simulation", "data"},
     "testing": {"models", "backbones", "nn", "ops"},
     "evaluation": {"models", "backbones", "tasks", "nn", "ops", "data"},
     "training": {"models", "backbones", "tasks", "nn", "ops", "data", "evaluation"},
@@ -43,7 +43,7 @@ TOP = {path.stem for path in (ROOT / "panoptag_pyg").glob("*.py")} - {"__init__"
 OPEN = {"events", "__version__", *TOP}
 EXTRAS = {
     *("pythia8mc", "fastjet", "particle", "uproot", "awkward"),
-    *("torch_cluster", "torch_scatter", "triton", "pyg_lib", "dask"),
+    *("torch_cluster", "torch_scatter", "triton", "pyg_lib", "dask", "distributed"),
 }
 
 

@@ -44,7 +44,9 @@ class EventFile:
         self.attributes: dict[str, Any] = {
             name: _decode(value) for name, value in self._file.attrs.items() if name not in RESERVED_ATTRIBUTES
         }
-        self.processes: list[str] = self._read_processes()
+        self.processes: list[str] = self._read_names("processes")
+        #: What ``event/source`` counts through: the simulations or files that the events come from.
+        self.sources: list[str] = self._read_names("sources") if "sources" in self._file.attrs else [self._source()]
         #: Names of the columns of constituents that this file has.
         self.constituent_columns: tuple[str, ...] = tuple(c.name for c in CONSTITUENT_COLUMNS if c.path in self._file)
         self.pfo_offsets: np.ndarray = self._file["pfo/offsets"][:]
@@ -136,12 +138,13 @@ class EventFile:
             constituent=constituent,
         )
         block.validate(source=str(self.path), first_event=start)
-        if block.num_events and block.event["process"].max() >= len(self.processes):
-            bad = int(np.argmax(block.event["process"]))
-            raise EventFileError(
-                f"{self.path}: event {start + bad}: event/process is {block.event['process'][bad]}, expected less than "
-                f"{len(self.processes)} (the file names {self.processes}); write the file again"
-            )
+        for name, names in (("process", self.processes), ("source", self.sources)):
+            if block.num_events and block.event[name].max() >= len(names):
+                bad = int(np.argmax(block.event[name]))
+                raise EventFileError(
+                    f"{self.path}: event {start + bad}: event/{name} is {block.event[name][bad]}, expected less than "
+                    f"{len(names)} (the file names {names[:9]}); write the file again"
+                )
         return block
 
     def read_events(self, indices: Sequence[int] | np.ndarray) -> EventBlock:
@@ -232,7 +235,7 @@ class EventFile:
             )
         if not attributes.get("complete", 0):
             raise EventFileError(f"{self.path} was not written to its end: simulate it again")
-        missing = [c.path for c in COLUMNS if not c.truth and c.path not in self._file]
+        missing = [c.path for c in COLUMNS if not c.optional and c.path not in self._file]
         missing += [offsets.path for offsets in OFFSETS if offsets.path not in self._file]
         missing += [] if CONSTITUENTS in self._file else [CONSTITUENTS]
         if missing:
@@ -256,15 +259,19 @@ class EventFile:
             wanted = "numbers" if "f" in kinds else "whole numbers"
             raise EventFileError(f"{self.path}: column {path} {found}, expected one row of {wanted}; write it again")
 
-    def _read_processes(self) -> list[str]:
-        found = self._file.attrs.get("processes")
+    def _source(self) -> str:
+        """A name for the events of a file that doesn't tell their source; the same for all pieces of a simulation."""
+        return f"{'+'.join(self.processes)} seed={self.attributes.get('seed', 'unknown')}"
+
+    def _read_names(self, attribute: str) -> list[str]:
+        found = self._file.attrs.get(attribute)
         try:
             names = json.loads(found)
         except (TypeError, ValueError):
             names = None
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise EventFileError(
-                f"{self.path}: its attribute 'processes' is {found!r}, expected a JSON list of names such as "
+                f"{self.path}: its attribute '{attribute}' is {found!r}, expected a JSON list of names such as "
                 "'[\"ttbar\"]'; write the file again"
             )
         return names
@@ -294,7 +301,7 @@ class EventFile:
             )
 
     def _read_column(self, column: Any, rows: slice) -> np.ndarray:
-        if column.path not in self._file:  # truth that this file doesn't know
+        if column.path not in self._file:  # what this file doesn't know
             return np.full(rows.stop - rows.start, column.default, dtype=column.dtype)
         return self._file[column.path][rows].astype(column.dtype, copy=False)
 

@@ -10,7 +10,7 @@ import numpy as np
 FORMAT_NAME = "panoptag-events"
 FORMAT_VERSION = 1
 #: Root attributes that the writer sets itself.
-RESERVED_ATTRIBUTES = ("format", "version", "complete", "processes")
+RESERVED_ATTRIBUTES = ("format", "version", "complete", "processes", "sources")
 
 
 class ParticleClass(IntEnum):
@@ -54,7 +54,8 @@ class Column:
         dtype: NumPy type on disk.
         unit: unit, ``""`` where there is none.
         meaning: one line for people.
-        truth: True if only a simulation can know it; absent columns of this kind read as ``default``.
+        truth: True if only a simulation can know it.
+        optional: True if a file may lack it; it then reads as ``default``. Truth always is.
         default: the value where it isn't known.
         low: smallest legal value (inclusive), ``None`` where there is no bound.
         high: largest legal value (inclusive), ``None`` where there is no bound.
@@ -69,6 +70,10 @@ class Column:
     default: float = 0
     low: float | None = None
     high: float | None = None
+    optional: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "optional", self.optional or self.truth)
 
     @property
     def path(self) -> str:
@@ -83,8 +88,9 @@ class Column:
 
 # Real detectors see phi in [-pi, pi]; other people's files also have [0, 2 pi). Both are legal, readers wrap it.
 COLUMNS: tuple[Column, ...] = (
-    Column("event", "id", "int64", "", "number of the event, unique within one simulation", low=0),
+    Column("event", "id", "int64", "", "number of the event, unique within its source", low=0),
     Column("event", "process", "int16", "", "index into the root attribute `processes`", low=0),
+    Column("event", "source", "int32", "", "index into the root attribute `sources`: the simulation or file it comes from", low=0, optional=True),
     Column("event", "weight", "float32", "", "weight of the event; may be negative", default=1),
     Column("event", "num_interactions", "int16", "", "proton collisions in the event, 1 without pileup", default=1, low=1),
     Column("pfo", "pt", "float32", "GeV", "transverse momentum", low=0),

@@ -64,8 +64,10 @@ class EventFileWriter:
         overwrite: replace an existing file. Default ``False``.
         round_bits: bits of mantissa kept in float columns; ``None`` (default) is lossless.
         compression_level: gzip level 0–9. Default 1.
-        unknown: paths of truth columns to leave out, such as ``"jet/truth_pt"``; they read as their default. Default:
-            none.
+        unknown: paths of optional columns to leave out, such as ``"jet/truth_pt"``; they read as their default.
+            Default: none.
+        sources: names of the simulations or files that ``event/source`` counts through. Default ``None``: one, named
+            after the processes and the attribute ``seed``.
 
     Raises:
         EventFileError: if ``path`` exists and ``overwrite`` is false, if its folder can't be written, if the disk is
@@ -81,14 +83,18 @@ class EventFileWriter:
         round_bits: int | None = None,
         compression_level: int = 1,
         unknown: Collection[str] = (),
+        sources: Sequence[str] | None = None,
     ) -> None:
         self.path = Path(path)
         self.processes = list(processes)
+        if sources is None:
+            sources = [f"{'+'.join(self.processes)} seed={(attributes or {}).get('seed', 'unknown')}"]
+        self.sources = list(sources)
         self.round_bits = round_bits
         self._columns = tuple(column for column in COLUMNS if column.path not in unknown)
-        needed = [column.path for column in COLUMNS if column.path in unknown and not column.truth]
+        needed = [column.path for column in COLUMNS if column.path in unknown and not column.optional]
         if needed:
-            raise ValueError(f"{needed[0]} is no truth; every file has it")
+            raise ValueError(f"{needed[0]} isn't optional; every file has it")
         self._constituent_columns: tuple[Column, ...] | None = None  # those of the first block that has constituents
         self.num_events = 0
         self._entries = {offsets.path: 0 for offsets in OFFSETS}
@@ -133,6 +139,7 @@ class EventFileWriter:
         self._file.attrs["format"] = FORMAT_NAME
         self._file.attrs["version"] = FORMAT_VERSION
         self._file.attrs["processes"] = json.dumps(self.processes)
+        self._file.attrs["sources"] = json.dumps(self.sources)
         for name, value in attributes.items():
             plain = isinstance(value, (str, int, float, np.integer, np.floating)) and not isinstance(value, bool)
             self._file.attrs[name] = value if plain else json.dumps(value)
@@ -158,8 +165,9 @@ class EventFileWriter:
         if self._file is None:
             raise ValueError("the writer is closed")
         block.validate(source=f"{self.path} (being written)", first_event=self.num_events)
-        if block.num_events and block.event["process"].max() >= len(self.processes):
-            raise ValueError(f"event/process {block.event['process'].max()} is not in processes {self.processes}")
+        for name, names in (("process", self.processes), ("source", self.sources)):
+            if block.num_events and block.event[name].max() >= len(names):
+                raise ValueError(f"event/{name} {block.event[name].max()} is not in {names}")
         try:
             for column in (*self._columns, *self._columns_of_constituents(block)):
                 values = getattr(block, column.group)[column.name].astype(column.dtype, copy=False)

@@ -133,11 +133,14 @@ class ProcessCard(Card):
         name: name of the process, as stored in files.
         description: one line for people.
         settings: lines ``"Key = value"`` of PYTHIA 8 settings, in the order in which they are given to it.
+        matrix_element: name of a matrix element of this package's own that gives PYTHIA the hard events. Default
+            ``None``: PYTHIA makes them.
     """
 
     name: str
     description: str = ""
     settings: tuple[str, ...]
+    matrix_element: str | None = None
 
     @classmethod
     def load(cls, name: str | Path) -> ProcessCard:

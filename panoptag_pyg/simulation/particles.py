@@ -9,6 +9,8 @@ import numpy as np
 from panoptag_pyg.simulation.pdg import charge
 
 NEUTRINOS = (12, 14, 16)
+#: ``Particles.interaction`` of the collision of interest; pileup's count from 1.
+HARD_SCATTER = 0
 
 
 @dataclass
@@ -75,6 +77,7 @@ class Particles:
         px, py, pz, e, mass: momentum, energy and mass in GeV [N].
         x, y, z: production vertex in mm [N].
         heavy_ancestry: 0 none, 1 c hadron, 2 b hadron among its ancestors [N].
+        interaction: which collision of the event it comes from [N]: 0 the hard scatter, 1 and above pileup.
     """
 
     num_events: int
@@ -90,6 +93,7 @@ class Particles:
     y: np.ndarray
     z: np.ndarray
     heavy_ancestry: np.ndarray
+    interaction: np.ndarray
 
     def __len__(self) -> int:
         return len(self.event)
@@ -98,6 +102,25 @@ class Particles:
         """The particles under ``keep`` (a mask or indices); the number of events stays."""
         columns = {name: values[keep] for name, values in vars(self).items() if name != "num_events"}
         return Particles(num_events=self.num_events, **columns)
+
+    def events(self, start: int, stop: int) -> Particles:
+        """The particles of the events ``start`` to ``stop − 1``, which then count from 0."""
+        rows = slice(*np.searchsorted(self.event, (start, stop)))
+        columns = {name: values[rows] for name, values in vars(self).items() if name != "num_events"}
+        columns["event"] = columns["event"] - start
+        return Particles(num_events=min(stop, self.num_events) - start, **columns)
+
+    @classmethod
+    def merged(cls, first: Particles, second: Particles) -> Particles:
+        """The particles of both, which are of the same events; in each event those of ``first`` come first."""
+        # Two rising runs, which a stable sort joins in one pass.
+        order = np.argsort(np.concatenate([first.event, second.event]), kind="stable")
+        columns = {
+            name: np.concatenate([values, getattr(second, name)])[order]
+            for name, values in vars(first).items()
+            if name != "num_events"
+        }
+        return cls(num_events=first.num_events, **columns)
 
 
 def stable_particles(events: GeneratedEvents, heavy_ancestry: np.ndarray) -> Particles:
@@ -117,5 +140,6 @@ def stable_particles(events: GeneratedEvents, heavy_ancestry: np.ndarray) -> Par
         pdg=pdg,
         charge=charge(pdg) if events.charges is None else events.charges[rows],
         heavy_ancestry=heavy_ancestry[rows],
+        interaction=np.zeros(len(rows), dtype=np.int16),
         **{name: getattr(events, name)[rows] for name in ("px", "py", "pz", "e", "mass", "x", "y", "z")},
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from panoptag_pyg.errors import ConfigError
 from panoptag_pyg.simulation.detector_card import BeamSpot
 from panoptag_pyg.simulation.particles import Particles
+from panoptag_pyg.simulation.pileup_cache import NUM_COLLISIONS, ensure_library
 from panoptag_pyg.simulation.pileup_library import PileupLibrary
 from panoptag_pyg.simulation.pileup_profile import PileupProfile
 
@@ -24,37 +26,59 @@ _PILEUP_STREAM = 2
 
 @dataclass(frozen=True)
 class Pileup:
-    """Pileup of a simulation; workers receive it.
+    """How much pileup a simulation has and where it comes from; workers receive it.
 
     Attributes:
         profile: how many collisions.
-        library: the file that holds them.
-        sha256: of the library's content.
-        mirror: whether a collision may also be mirrored, z to −z; right for equal beams only.
+        library: the file that holds them. Default ``None``: one in the cache folder, made when first needed.
+        sha256: of the library's content; ``None`` (default) until :meth:`with_library` has found it.
+        mirror: whether a collision may also be mirrored, z to −z; right for equal beams only. Default ``True``.
     """
 
     profile: PileupProfile
-    library: Path
-    sha256: str
+    library: Path | None = None
+    sha256: str | None = None
     mirror: bool = True
 
     @classmethod
-    def of(cls, profile: PileupProfile, library: PileupLibrary) -> Pileup | None:
-        """Pileup from an open library; ``None`` if there is none to be, because μ = 0.
+    def parse(cls, value: str | float, library: str | Path | None = None) -> Pileup:
+        """From what ``--pileup`` takes: a mean, a list of means, or a histogram's file.
+
+        Args:
+            value: see :meth:`~panoptag_pyg.simulation.pileup_profile.PileupProfile.parse`.
+            library: file of minimum-bias collisions, made if it isn't there. Default: one in the cache folder.
 
         Raises:
-            ConfigError: the library is too small for that many collisions in one event.
+            ConfigError: it is none of these, or a value is out of range.
         """
-        if profile.max_mean == 0:
+        return cls(PileupProfile.parse(str(value)), None if library is None else Path(library))
+
+    def with_library(self, settings: Sequence[str], workers: int = 1) -> Pileup | None:
+        """The same with its library, which is made if it isn't there; ``None`` if there is no pileup, as μ = 0.
+
+        Args:
+            settings: PYTHIA's settings of the simulation.
+            workers: processes that may make it. Default 1.
+
+        Raises:
+            ConfigError: the library was made for another simulation, or is too small for so many collisions.
+            EventFileError: it is something else, or damaged.
+            OutputError: it can't be written.
+        """
+        most = self.profile.max_mean
+        if most == 0:
             return None
+        library = ensure_library(settings, self.library, workers=workers)
         # Ten standard deviations above: never reached.
-        needed = math.ceil(profile.max_mean + 10 * math.sqrt(profile.max_mean) + 10)
+        needed = math.ceil(most + 10 * math.sqrt(most) + 10)
         if library.num_collisions < needed:
             raise ConfigError(
-                f"{library.path} has {library.num_collisions} collisions, too few for pileup of {profile.max_mean:g}, as "
-                f"an event takes none twice: make one with {needed} at least; 20,000 repeat less"
+                f"{library.path} has {library.num_collisions} collisions, too few for a pileup of {most:g}, as an "
+                f"event takes none twice: make one of at least {needed}, better of {NUM_COLLISIONS}"
             )
-        return cls(profile, library.path.resolve(), library.sha256, _equal_beams(library.settings))
+        return replace(
+            self, library=library.path.resolve(), sha256=library.sha256, mirror=_equal_beams(library.settings)
+        )
 
     def attributes(self) -> dict[str, Any]:
         """What a file says about its pileup; without the library's path, which means nothing elsewhere."""
@@ -111,6 +135,8 @@ class PileupOverlay:
 
     def __init__(self, pileup: Pileup, beam_spot: BeamSpot, seed: int) -> None:
         self.pileup, self.beam_spot, self.seed = pileup, beam_spot, seed
+        if pileup.library is None:
+            raise ValueError("this pileup has no library yet; call with_library first")
         self.library = PileupLibrary(pileup.library, pileup.sha256)
 
     def draw(self, block: int, num_events: int) -> Overlaid:
@@ -178,4 +204,4 @@ class PileupOverlay:
             heavy_ancestry=np.zeros(len(mass), dtype=particles.heavy_ancestry.dtype),
             interaction=spread(number).astype(np.int16),
         )
-        return Particles.merge([particles, pileup])
+        return Particles.merged(particles, pileup)

@@ -84,7 +84,9 @@ def ensure_library(
         library = PileupLibrary(given)
         _check_settings(library, settings)
         if num_collisions is not None and library.num_collisions != num_collisions:
-            raise ConfigError(f"{path} has {library.num_collisions} collisions, not {num_collisions}; give another file")
+            raise ConfigError(
+                f"{path} has {library.num_collisions} collisions, not {num_collisions}; give another file"
+            )
         return library
 
     cached = cache_folder() / f"minimum_bias-{recipe.num_collisions}-{recipe.key}.h5"

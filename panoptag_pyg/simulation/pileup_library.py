@@ -66,7 +66,7 @@ class PileupLibrary:
 
     Args:
         path: the file.
-        sha256: what its content must have, as from another library's :attr:`sha256`. Default: what the file says itself.
+        sha256: checksum that its content must have. Default: the one that the file says itself.
 
     Attributes:
         path: the file.
@@ -83,13 +83,17 @@ class PileupLibrary:
         self.path = Path(path)
         self._columns: dict[str, np.ndarray] = {}
         if not self.path.is_file():
-            raise EventFileError(f"{path}: there is no such pileup library; workers need it on a disk that all can read")
+            raise EventFileError(
+                f"{path}: there is no such pileup library; workers need it on a disk that all can read"
+            )
         try:
             self._open()
         except (OSError, KeyError, ValueError, TypeError) as error:
             raise EventFileError(f"{path} is no pileup library or is damaged: {_reason(error)}; remove it") from None
         if _sha256(self._offsets, self._columns) != self.sha256:
-            raise EventFileError(f"{path} is damaged: its content doesn't have the checksum it was written with; remove it")
+            raise EventFileError(
+                f"{path} is damaged: its content doesn't have the checksum it was written with; remove it"
+            )
         if sha256 is not None and self.sha256 != sha256:
             raise EventFileError(
                 f"{path} is another pileup library (sha256 {self.sha256[:12]}…) than the one that this simulation "
@@ -136,10 +140,11 @@ class PileupLibrary:
         first = self._offsets[collisions]
         lengths = self._offsets[collisions + 1] - first
         rows = ragged_arange(first, lengths)
-        columns = {name: values[rows] for name, values in self._columns.items()}
-        return lengths, {
-            name: values.astype(np.float64) if values.dtype == np.float32 else values for name, values in columns.items()
-        }
+        columns = {}
+        for name, stored in self._columns.items():
+            values = stored[rows]
+            columns[name] = values.astype(np.float64) if values.dtype == np.float32 else values
+        return lengths, columns
 
 
 def _mapped(path: Path, dataset: h5py.Dataset) -> np.ndarray:
@@ -151,9 +156,9 @@ def _mapped(path: Path, dataset: h5py.Dataset) -> np.ndarray:
 
 
 def _sha256(offsets: np.ndarray, columns: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256(np.ascontiguousarray(offsets, dtype="<i8"))
-    for name, dtype in _COLUMNS.items():
-        digest.update(np.ascontiguousarray(columns[name], dtype=np.dtype(dtype).newbyteorder("<")))
+    digest = hashlib.sha256()
+    for values in (offsets, *(columns[name] for name in _COLUMNS)):
+        digest.update(np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<")).data)
     return digest.hexdigest()
 
 

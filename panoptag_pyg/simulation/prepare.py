@@ -18,7 +18,7 @@ from panoptag_pyg.events.schema import COLUMNS, CONSTITUENT_COLUMNS
 from panoptag_pyg.progress import progress
 from panoptag_pyg.simulation.detector_card import Jets
 from panoptag_pyg.simulation.recluster import DERIVED, recluster
-from panoptag_pyg.simulation.simulate import software_versions
+from panoptag_pyg.simulation.request import software_versions
 from panoptag_pyg.simulation.subjets import SubjetOptions, add_subjets
 from panoptag_pyg.simulation.workers import in_order
 
@@ -136,6 +136,7 @@ def prepare(
         columns=frozenset(c.name for c in CONSTITUENT_COLUMNS if all(c.name in f.constituent_columns for f in files)),
     )
     processes = list(dict.fromkeys(name for file in files for name in file.processes))
+    sources = list(dict.fromkeys(name for file in files for name in file.sources))
     parameters = {
         "subjets": None if subjets is None else subjets.model_dump(mode="json"),
         "jets": None if new_jets is None else new_jets.model_dump(mode="json"),
@@ -146,10 +147,12 @@ def prepare(
     attributes = _attributes(files, {name: value for name, value in parameters.items() if value}, command)
     written = jets_written = read = lost = 0
     with (
-        EventFileWriter(output, processes, attributes, overwrite, round_bits, unknown=absent) as writer,
+        EventFileWriter(
+            output, processes, attributes, overwrite, round_bits, unknown=absent, sources=sources
+        ) as writer,
         progress(f"preparing {Path(output).name}", sum(file.num_events for file in files)) as advance,
     ):
-        for piece in in_order(_prepare_block, _tasks(files, processes, plan), workers):
+        for piece in in_order(_prepare_block, _tasks(files, processes, sources, plan), workers):
             block = piece.block
             if max_events is not None and written + block.num_events > max_events:
                 block = block.select(np.arange(max_events - written))
@@ -162,11 +165,15 @@ def prepare(
     return Prepared(Path(output), written, jets_written, read, lost, new_jets is not None and not keep_truth)
 
 
-def _tasks(files: list[EventFile], processes: list[str], plan: _Plan) -> Iterator[tuple[EventBlock, _Plan]]:
+def _tasks(
+    files: list[EventFile], processes: list[str], sources: list[str], plan: _Plan
+) -> Iterator[tuple[EventBlock, _Plan]]:
     for file in files:
-        number = np.array([processes.index(name) for name in file.processes], dtype=np.int16)
+        process = np.array([processes.index(name) for name in file.processes], dtype=np.int16)
+        source = np.array([sources.index(name) for name in file.sources], dtype=np.int32)
         for block in file.blocks(BLOCK_EVENTS):
-            block.event["process"] = number[block.event["process"]]
+            block.event["process"] = process[block.event["process"]]
+            block.event["source"] = source[block.event["source"]]
             yield block, plan
 
 

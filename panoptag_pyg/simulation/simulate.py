@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from panoptag_pyg.errors import ConfigError, require_extra, suggest
 from panoptag_pyg.events import EventFileWriter
 from panoptag_pyg.progress import progress
 from panoptag_pyg.simulation.cards import ProcessCard
 from panoptag_pyg.simulation.detector_card import DetectorCard
-from panoptag_pyg.simulation.labels import RULES
-from panoptag_pyg.simulation.pipeline import EVENTS_PER_BLOCK, SimulationConfig
+from panoptag_pyg.simulation.pileup import Pileup
+from panoptag_pyg.simulation.request import plan_simulation
 from panoptag_pyg.simulation.subjets import SubjetOptions
 from panoptag_pyg.simulation.workers import simulate_blocks
-
-_SOFTWARE = ("panoptag-pyg", "pythia8mc", "fastjet", "scikit-learn", "numpy", "h5py")
 
 
 def simulate(
@@ -36,6 +31,8 @@ def simulate(
     overwrite: bool = False,
     round_bits: int | None = None,
     subjets: SubjetOptions | None = None,
+    lhe: str | Path | None = None,
+    pileup: str | float | Pileup | None = None,
     command: str | None = None,
 ) -> Path:
     """Simulate events of one process and write them to a file.
@@ -62,6 +59,9 @@ def simulate(
         overwrite: replace an existing file. Default ``False``.
         round_bits: bits of mantissa kept in float columns. Default ``None``, all.
         subjets: also find the jets' subjets, in this way. Default ``None``: don't.
+        lhe: file of Les Houches events that PYTHIA showers, in place of a process of its own. Default ``None``.
+        pileup: mean number of minimum-bias collisions on top of each event: 60, or what else ``--pileup`` takes; a
+            :class:`~panoptag_pyg.simulation.Pileup` also says which file holds them. Default ``None``: none.
         command: command line to record. Default none.
 
     Returns:
@@ -73,66 +73,30 @@ def simulate(
         MissingExtraError: pythia8mc or fastjet isn't installed.
         PanopTagError: PYTHIA can't start, or a worker dies.
     """
-    process_card = process if isinstance(process, ProcessCard) else ProcessCard.load(process)
-    detector_card = detector if isinstance(detector, DetectorCard) else DetectorCard.load(detector)
-    chosen = detector_card.setup(setup)
-    label = chosen.label if label is None else label
-    if label not in RULES:
-        raise ConfigError(f"unknown label rule '{label}'{suggest(label, RULES)}")
-    for name, value, least in (
-        ("number of events", num_events, 1),
-        ("seed", seed, 0),
-        ("number of workers", workers, 1),
-    ):
-        if value < least:
-            raise ConfigError(f"the {name} is {value}, expected at least {least}")
-    if round_bits is not None and not 1 <= round_bits <= 23:
-        raise ConfigError(f"round_bits is {round_bits}, expected 1 to 23 bits of mantissa")
-    for module in ("pythia8mc", "awkward", "fastjet"):
-        require_extra(module, "simulation")
-
-    config = SimulationConfig(
-        settings=(*process_card.settings, *chosen.pythia, *settings),
-        detector=detector_card,
-        impact_parameters=chosen.impact_parameters,
+    plan = plan_simulation(
+        process,
+        num_events,
+        seed=seed,
+        detector=detector,
+        setup=setup,
+        settings=settings,
         label=label,
         all_eta=all_eta,
-        seed=seed,
+        round_bits=round_bits,
         subjets=subjets,
+        lhe=lhe,
+        pileup=pileup,
+        workers=workers,
+        command=command,
     )
-    attributes = {
-        "process_card": process_card.model_dump(mode="json"),
-        "detector_card": detector_card.model_dump(mode="json"),
-        "pythia_settings": list(config.settings),
-        "setup": setup,
-        "impact_parameters": config.impact_parameters,
-        "label": label,
-        "all_eta": int(all_eta),
-        "seed": seed,
-        "events_per_seed_block": EVENTS_PER_BLOCK,
-        "software": software_versions(),
-    }
-    if subjets is not None:
-        attributes["subjets"] = subjets.model_dump(mode="json")
-    if command is not None:
-        attributes["command"] = command
     output = Path(os.fspath(output))
     with (
-        EventFileWriter(output, [process_card.name], attributes, overwrite, round_bits) as writer,
-        progress(f"simulating {process_card.name}", num_events) as advance,
+        EventFileWriter(
+            output, [plan.process], plan.attributes, overwrite, plan.round_bits, sources=[plan.source]
+        ) as writer,
+        progress(f"simulating {plan.process}", num_events) as advance,
     ):
-        for block in simulate_blocks(config, num_events, workers):
+        for block in simulate_blocks(plan.config, num_events, workers):
             writer.write(block)
             advance(block.num_events)
     return output
-
-
-def software_versions() -> dict[str, str]:
-    """Versions of what decides a simulation's result."""
-    versions = {"python": platform.python_version()}
-    for package in _SOFTWARE:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "unknown"
-    return versions

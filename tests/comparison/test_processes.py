@@ -86,7 +86,8 @@ def test_an_interrupt_reaches_the_children_and_waits_for_them(tmp_path: Path) ->
 def test_a_worker_leaves_when_its_parent_is_gone(tmp_path: Path) -> None:
     code = (
         "import time\nfrom panoptag_pyg.comparison.job import stop_with_parent\n"
-        "stop_with_parent()\ntry:\n    print('up', flush=True)\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    sys.exit(130)"
+        "stop_with_parent()\n"
+        "try:\n    print('up', flush=True)\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    sys.exit(130)"
     )
     child = subprocess.Popen(
         [sys.executable, "-c", f"import sys\n{code}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

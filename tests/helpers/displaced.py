@@ -71,6 +71,7 @@ def displaced_block(
         "id": np.arange(num_events) + 1000,
         "process": rng.integers(0, num_processes, num_events),
         "weight": np.ones(num_events),
+        "source": np.zeros(num_events),
         "num_interactions": np.ones(num_events),
     }
 

@@ -25,6 +25,7 @@ def random_block(
     event = _columns(rng, "event", len(pfos))
     event["id"] = np.arange(len(pfos))
     event["process"] = rng.integers(0, num_processes, len(pfos)).astype(np.int16)
+    event["source"] = np.zeros(len(pfos), dtype=np.int32)
     return EventBlock(
         event=event,
         pfo=_columns(rng, "pfo", int(pfos.sum())),

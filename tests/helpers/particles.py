@@ -39,6 +39,7 @@ def make_particles(
         y=vertex[1],
         z=vertex[2],
         heavy_ancestry=np.zeros(count, dtype=np.int8),
+        interaction=np.zeros(count, dtype=np.int16),
     )
 
 

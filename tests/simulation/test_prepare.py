@@ -180,6 +180,8 @@ def test_several_files_become_one(rng, tmp_path):
     assert "seed" not in file.attributes
     assert [s["attributes"] for s in file.attributes["prepared"][0]["sources"]] == [{}, {"seed": "b"}]
     expected = EventBlock.concatenate(blocks)
+    assert file.sources == ["ttbar+ZH seed=unknown", "QCD+ttbar seed=b"]
+    expected.event["source"][4:] = 1
     expected.event["process"][4:] = np.array([2, 0], dtype=np.int16)[blocks[1].event["process"]]
     assert_same(expected, file.read())
     # A second step is recorded after the first.

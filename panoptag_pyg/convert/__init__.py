@@ -1,0 +1,1 @@
+"""Other formats in and out: DELPHES ROOT, CMS PFNano, padded arrays, awkward arrays."""

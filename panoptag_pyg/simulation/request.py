@@ -1,0 +1,135 @@
+"""What a simulation is asked for, checked before anything runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from panoptag_pyg.errors import ConfigError, require_extra, suggest
+from panoptag_pyg.simulation.cards import ProcessCard
+from panoptag_pyg.simulation.detector_card import DetectorCard
+from panoptag_pyg.simulation.labels import RULES
+from panoptag_pyg.simulation.pileup import Pileup
+from panoptag_pyg.simulation.pipeline import EVENTS_PER_BLOCK, SimulationConfig
+from panoptag_pyg.simulation.subjets import SubjetOptions
+
+_SOFTWARE = ("panoptag-pyg", "pythia8mc", "fastjet", "scikit-learn", "numpy", "h5py")
+
+
+@dataclass(frozen=True)
+class SimulationPlan:
+    """A simulation that can start.
+
+    Attributes:
+        config: all that decides which events come out.
+        process: the process's name, as stored in files.
+        source: name of these events for ever, as ``event/source`` counts it: pieces of one simulation share it.
+        num_events: how many.
+        attributes: provenance, for the files' attributes.
+        round_bits: bits of mantissa kept in float columns; ``None``: all.
+    """
+
+    config: SimulationConfig
+    process: str
+    source: str
+    num_events: int
+    attributes: dict[str, Any]
+    round_bits: int | None = None
+
+
+def plan_simulation(
+    process: str | Path | ProcessCard,
+    num_events: int,
+    *,
+    seed: int = 0,
+    detector: str | Path | DetectorCard = "atlas",
+    setup: str = "realistic",
+    settings: Sequence[str] = (),
+    label: str | None = None,
+    all_eta: bool = False,
+    round_bits: int | None = None,
+    subjets: SubjetOptions | None = None,
+    lhe: str | Path | None = None,
+    pileup: str | float | Pileup | None = None,
+    workers: int = 1,
+    command: str | None = None,
+) -> SimulationPlan:
+    """Check what is asked for and gather what decides the events; see :func:`~panoptag_pyg.simulation.simulate`.
+
+    Nothing is simulated yet, but pileup's library of minimum-bias collisions, if there is none: workers of any kind
+    find it ready.
+
+    Raises:
+        ConfigError: an unknown process, detector, setup, label or setting; a number out of range.
+        MissingExtraError: pythia8mc or fastjet isn't installed.
+    """
+    process_card = process if isinstance(process, ProcessCard) else ProcessCard.load(process)
+    detector_card = detector if isinstance(detector, DetectorCard) else DetectorCard.load(detector)
+    chosen = detector_card.setup(setup)
+    label = chosen.label if label is None else label
+    if label not in RULES:
+        raise ConfigError(f"unknown label rule '{label}'{suggest(label, RULES)}")
+    for name, value, least in (
+        ("number of events", num_events, 1),
+        ("seed", seed, 0),
+        ("number of workers", workers, 1),
+    ):
+        if value < least:
+            raise ConfigError(f"the {name} is {value}, expected at least {least}")
+    if round_bits is not None and not 1 <= round_bits <= 23:
+        raise ConfigError(f"round_bits is {round_bits}, expected 1 to 23 bits of mantissa")
+    for module in ("pythia8mc", "awkward", "fastjet"):
+        require_extra(module, "simulation")
+    config = SimulationConfig(
+        settings=(*process_card.settings, *chosen.pythia, *settings),
+        detector=detector_card,
+        impact_parameters=chosen.impact_parameters,
+        label=label,
+        all_eta=all_eta,
+        seed=seed,
+        subjets=subjets,
+        matrix_element=process_card.matrix_element,
+        lhe=None if lhe is None else Path(os.fspath(lhe)),
+    )
+    if pileup is not None:
+        wanted = pileup if isinstance(pileup, Pileup) else Pileup.parse(pileup)
+        config = replace(config, pileup=wanted.with_library(config.settings, workers))
+    attributes: dict[str, Any] = {
+        "process_card": process_card.model_dump(mode="json"),
+        "detector_card": detector_card.model_dump(mode="json"),
+        "pythia_settings": list(config.settings),
+        "setup": setup,
+        "impact_parameters": config.impact_parameters,
+        "label": label,
+        "all_eta": int(all_eta),
+        "seed": seed,
+        "events_per_seed_block": EVENTS_PER_BLOCK,
+        "software": software_versions(),
+    }
+    if subjets is not None:
+        attributes["subjets"] = subjets.model_dump(mode="json")
+    if config.pileup is not None:
+        attributes["pileup"] = config.pileup.attributes()
+    if command is not None:
+        attributes["command"] = command
+    digest = hashlib.sha256(json.dumps([config.settings, config.matrix_element]).encode()).hexdigest()[:8]
+    source = f"{process_card.name} seed={seed} settings={digest}"
+    return SimulationPlan(config, process_card.name, source, num_events, attributes, round_bits)
+
+
+def software_versions() -> dict[str, str]:
+    """Versions of what decides a simulation's result."""
+    versions = {"python": platform.python_version()}
+    for package in _SOFTWARE:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "unknown"
+    return versions
