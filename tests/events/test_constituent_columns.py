@@ -120,7 +120,7 @@ def test_truth_that_is_left_out_reads_as_its_default(block, tmp_path):
     with EventFileWriter(tmp_path / "a.h5", ["ttbar"], unknown=["jet/flavour"]) as writer:
         writer.write(block)
     assert set(EventFile(tmp_path / "a.h5").read().jet["flavour"]) == {-1}
-    with pytest.raises(ValueError, match="jet/pt isn.t optional"):
+    with pytest.raises(ValueError, match=r"jet/pt isn.t optional"):
         EventFileWriter(tmp_path / "b.h5", ["ttbar"], unknown=["jet/pt"])
 
 
