@@ -53,6 +53,13 @@ def simulate(
         str | None,
         typer.Option(help="Mean number of pileup collisions, such as 60; a list 40,60,80; or a histogram's file."),
     ] = None,
+    pileup_library: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of minimum-bias collisions, made if it isn't there. Default: one in the cache folder.",
+            show_default=False,
+        ),
+    ] = None,
     shards: Annotated[
         int | None,
         typer.Option(help="Make so many files in the folder --output, with a manifest; goes on where it was stopped."),
@@ -63,11 +70,14 @@ def simulate(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Simulate collision events: PYTHIA 8, the detector, anti-kT jets with their flavour."""
-    from panoptag_pyg.simulation import SubjetOptions
+    from panoptag_pyg.errors import ConfigError
+    from panoptag_pyg.simulation import Pileup, SubjetOptions
     from panoptag_pyg.simulation import simulate as run
 
     if workers is None:
         workers = granted_cores()
+    if pileup_library is not None and pileup is None:
+        raise ConfigError("--pileup-library needs --pileup, which says how much of it there is")
     command = shlex.join(["panoptag", *sys.argv[1:]])
     path = run(
         process,
@@ -84,7 +94,7 @@ def simulate(
         round_bits=round_bits,
         subjets=SubjetOptions() if subjets else None,
         lhe=lhe,
-        pileup=pileup,
+        pileup=None if pileup is None else Pileup.parse(pileup, pileup_library),
         command=command,
     )
     size = path.stat().st_size / 1e6

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from panoptag_pyg.errors import ConfigError, EventFileError
 from panoptag_pyg.simulation.cards import ProcessCard
+from panoptag_pyg.simulation.detector_card import DetectorCard
 from panoptag_pyg.simulation.pileup_library import LibraryRecipe, PileupLibrary, write_library
 
 #: Collisions in a library: at μ = 200 two events share two of them on average, turned by different angles.
@@ -20,7 +21,7 @@ SEED = 20_000
 _SHARED = re.compile(r"(beams:(ecm|ida|idb|ea|eb)|particledecays:\w+|\d+:maydecay)$")
 
 
-def library_settings(settings: Sequence[str], card: ProcessCard | None = None) -> tuple[str, ...]:
+def library_settings(settings: Sequence[str]) -> tuple[str, ...]:
     """PYTHIA's settings of the pileup of a simulation.
 
     Those of the card ``minimum_bias``; and of the simulation's own the energies of the beams and what says which
@@ -28,17 +29,70 @@ def library_settings(settings: Sequence[str], card: ProcessCard | None = None) -
 
     Args:
         settings: lines ``"Key = value"`` of the simulation.
-        card: another card of minimum-bias collisions. Default: the one that ships.
     """
-    card = card or ProcessCard.load("minimum_bias")
+    card = ProcessCard.load("minimum_bias")
+    return normalised([*card.settings, *(line for line in settings if _SHARED.match(_split(line)[0].lower()))])
+
+
+def normalised(settings: Sequence[str]) -> tuple[str, ...]:
+    """The same settings, each key once with its last value, in one way of writing: equal ones read the same."""
     values: dict[str, str] = {}
-    for line, always in [*((line, True) for line in card.settings), *((line, False) for line in settings)]:
-        key, _, value = (part.strip() for part in line.partition("="))
-        if always or _SHARED.match(key.lower()):
-            # PYTHIA doesn't mind a key's case: the one met first stays, so that equal settings read the same.
-            known = next((name for name in values if name.lower() == key.lower()), key)
-            values[known] = value
+    for line in settings:
+        key, value = _split(line)
+        # A key's case means nothing to PYTHIA.
+        values[next((known for known in values if known.lower() == key.lower()), key)] = value
     return tuple(f"{key} = {value}" for key, value in values.items())
+
+
+def _split(line: str) -> tuple[str, str]:
+    key, _, value = (part.strip() for part in line.partition("="))
+    return key, value
+
+
+def make_library(
+    path: str | Path,
+    num_collisions: int = NUM_COLLISIONS,
+    *,
+    seed: int = SEED,
+    workers: int = 1,
+    process: str | Path | ProcessCard = "minimum_bias",
+    detector: str | Path | DetectorCard = "atlas",
+    setup: str = "realistic",
+    settings: Sequence[str] = (),
+    overwrite: bool = False,
+) -> PileupLibrary:
+    """Make a library of one's own: larger, of another seed, or of other collisions.
+
+    Args:
+        path: the file to make.
+        num_collisions: how many. Default 20,000.
+        seed: whole number ≥ 0. Default 20,000.
+        workers: processes to use. Default 1, which is this one. With more, a script needs
+            ``if __name__ == "__main__":`` around its call.
+        process: what piles up: a shipped process, the path of a card, or a card. Default ``"minimum_bias"``.
+        detector: the card that has the setup. Default ``"atlas"``.
+        setup: ``"realistic"`` (default) or ``"paper"``: which particles decay.
+        settings: further PYTHIA settings, ``"Key = value"``.
+        overwrite: replace an existing file. Default ``False``.
+
+    Raises:
+        ConfigError: an unknown process, detector, setup or setting; a number out of range.
+        OutputError: ``path`` exists or can't be written.
+        MissingExtraError: pythia8mc or awkward isn't installed.
+        PanopTagError: a worker dies.
+    """
+    for name, value, least in (
+        ("number of collisions", num_collisions, 1),
+        ("seed", seed, 0),
+        ("number of workers", workers, 1),
+    ):
+        if value < least:
+            raise ConfigError(f"the {name} is {value}, expected at least {least}")
+    process_card = process if isinstance(process, ProcessCard) else ProcessCard.load(process)
+    detector_card = detector if isinstance(detector, DetectorCard) else DetectorCard.load(detector)
+    lines = (*process_card.settings, *detector_card.setup(setup).pythia, *settings)
+    write_library(Path(path), LibraryRecipe(normalised(lines), num_collisions, seed), workers, overwrite)
+    return PileupLibrary(path)
 
 
 def cache_folder() -> Path:
@@ -109,20 +163,18 @@ def _whole(path: Path) -> PileupLibrary | None:
 
 def _check_settings(library: PileupLibrary, settings: Sequence[str]) -> None:
     """A library of the user's may hold any collisions, but of the same beams and with the same particles stable."""
-    made = {key.lower(): (line, value) for line in library.settings for key, value in [_shared(line)] if key}
-    asked = {key.lower(): (line, value) for line in library_settings(settings) for key, value in [_shared(line)] if key}
-    for key in {**made, **asked}:
-        one, other = made.get(key, ("", None)), asked.get(key, ("", None))
-        if one[1] != other[1]:
+    made, asked = _shared(library.settings), _shared(library_settings(settings))
+    for key in sorted({*made, *asked}):
+        if made.get(key) != asked.get(key):
             raise ConfigError(
-                f"{library.path} was made {f'with {one[0]!r}' if one[0] else f'without {other[0]!r}'}, but this "
-                f"simulation is {f'with {other[0]!r}' if other[0] else 'without it'}; give another --pileup-library"
+                f"{library.path} was made with {key} = {made.get(key, 'PYTHIA default')}, but this simulation has "
+                f"{asked.get(key, 'PYTHIA default')}; give another --pileup-library"
             )
 
 
-def _shared(line: str) -> tuple[str, str]:
-    key, _, value = (part.strip() for part in line.partition("="))
-    return (key, value.lower()) if _SHARED.match(key.lower()) else ("", "")
+def _shared(settings: Sequence[str]) -> dict[str, str]:
+    pairs = [_split(line.lower()) for line in settings]
+    return {key: value for key, value in pairs if _SHARED.match(key)}
 
 
 @contextmanager
