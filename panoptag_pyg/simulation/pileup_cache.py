@@ -164,11 +164,12 @@ def _whole(path: Path) -> PileupLibrary | None:
 def _check_settings(library: PileupLibrary, settings: Sequence[str]) -> None:
     """A library of the user's may hold any collisions, but of the same beams and with the same particles stable."""
     made, asked = _shared(library.settings), _shared(library_settings(settings))
+    default = "PYTHIA's default"
     for key in sorted({*made, *asked}):
         if made.get(key) != asked.get(key):
             raise ConfigError(
-                f"{library.path} was made with {key} = {made.get(key, 'PYTHIA default')}, but this simulation has "
-                f"{asked.get(key, 'PYTHIA default')}; give another --pileup-library"
+                f"{library.path} was made with {key} = {made.get(key, default)}, but this simulation has "
+                f"{asked.get(key, default)}; give another --pileup-library"
             )
 
 
