@@ -30,7 +30,7 @@ def inspect(
     from panoptag_pyg.errors import ConfigError
     from panoptag_pyg.evaluation.inspection import inspect_file, rich_summary, summary_figure
     from panoptag_pyg.events import EventFile
-    from panoptag_pyg.events.dataset import find_files
+    from panoptag_pyg.events.files import find_files
     from panoptag_pyg.output import atomic_output, check_output
     from panoptag_pyg.progress import progress
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from panoptag_pyg.errors import EventFileError
 from panoptag_pyg.events.block import EventBlock, check_offsets
+from panoptag_pyg.events.chunks import read_slice
 from panoptag_pyg.events.schema import (
     COLUMNS,
     CONSTITUENT_COLUMNS,
@@ -51,6 +52,9 @@ class EventFile:
         self.constituent_columns: tuple[str, ...] = tuple(c.name for c in CONSTITUENT_COLUMNS if c.path in self._file)
         self.pfo_offsets: np.ndarray = self._file["pfo/offsets"][:]
         self.jet_offsets: np.ndarray = self._file["jet/offsets"][:]
+        # Told without the file, which may have been closed since.
+        self._present = frozenset(c.path for c in (*COLUMNS, *CONSTITUENT_COLUMNS) if c.path in self._file)
+        self._num_constituents = len(self._file[CONSTITUENTS])
         self._check_lengths()
 
     @property
@@ -71,7 +75,7 @@ class EventFile:
     @property
     def num_constituents(self) -> int:
         """Constituents of all jets."""
-        return len(self._file[CONSTITUENTS])
+        return self._num_constituents
 
     @property
     def jet_radius(self) -> float | None:
@@ -83,7 +87,19 @@ class EventFile:
 
     def has(self, path: str) -> bool:
         """Whether the file holds the dataset ``path``; a truth column that it lacks reads as its default."""
-        return path in self._file
+        return path in self._present
+
+    def column(self, path: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """One column's rows ``start`` to ``stop`` (default: all), unchecked; its default where the file lacks it."""
+        column = next(c for c in (*COLUMNS, *CONSTITUENT_COLUMNS) if c.path == path)
+        length = {"event": self.num_events, "pfo": self.num_pfos, "jet": self.num_jets}
+        rows = slice(start, length.get(column.group, self.num_constituents) if stop is None else stop)
+        try:
+            return self._read_column(column, rows)
+        except (OSError, RuntimeError) as error:
+            raise EventFileError(
+                f"{self.path}: {path} can't be read; the file is damaged: copy or simulate it again"
+            ) from error
 
     def __len__(self) -> int:
         return self.num_events
@@ -119,7 +135,7 @@ class EventFile:
                 f"{self.path}: jet/constituent_offsets",
             )
             inside = slice(int(constituent_offsets[0]), int(constituent_offsets[-1]))
-            constituents = entries[inside]
+            constituents = read_slice(entries, inside.start, inside.stop)
             constituent = {
                 column.name: self._read_column(column, inside)
                 for column in CONSTITUENT_COLUMNS
@@ -303,7 +319,7 @@ class EventFile:
     def _read_column(self, column: Any, rows: slice) -> np.ndarray:
         if column.path not in self._file:  # what this file doesn't know
             return np.full(rows.stop - rows.start, column.default, dtype=column.dtype)
-        return self._file[column.path][rows].astype(column.dtype, copy=False)
+        return read_slice(self._file[column.path], rows.start, rows.stop).astype(column.dtype, copy=False)
 
 
 def _decode(value: Any) -> Any:

@@ -27,6 +27,7 @@ class GeneratedEvents:
         tau: proper lifetime (times c) in mm [N].
         weight: weight of each event [B].
         charges: charges in e [N]; ``None`` (default) takes them from ``pdg``.
+        number: number of each event within its block [B]; ``None`` (default) counts up from 0.
     """
 
     offsets: np.ndarray
@@ -44,6 +45,7 @@ class GeneratedEvents:
     tau: np.ndarray
     weight: np.ndarray
     charges: np.ndarray | None = None
+    number: np.ndarray | None = None
 
     @property
     def num_events(self) -> int:

@@ -201,7 +201,7 @@ def _event_block(
 ) -> EventBlock:
     num_events = events.num_events
     event = {
-        "id": first_id + np.arange(num_events),
+        "id": first_id + (np.arange(num_events) if events.number is None else events.number),
         "process": np.zeros(num_events),
         "source": np.zeros(num_events),
         "weight": events.weight,
