@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -91,8 +92,8 @@ class Pileup:
 
 
 def _equal_beams(settings: tuple[str, ...]) -> bool:
-    unequal = ("beams:ida", "beams:idb", "beams:ea", "beams:eb")
-    return not any(line.partition("=")[0].strip().lower() in unequal for line in settings)
+    unequal = re.compile(r"beams:(id|e|px|py|pz)[ab]$")
+    return not any(unequal.match(line.partition("=")[0].strip().lower()) for line in settings)
 
 
 @dataclass
@@ -140,27 +141,25 @@ class PileupOverlay:
         self.library = PileupLibrary(pileup.library, pileup.sha256)
 
     def draw(self, block: int, num_events: int) -> Overlaid:
-        """The collisions of a block; they depend on the seed, the block's number and its number of events alone."""
-        rng = np.random.default_rng([self.seed, block, _PILEUP_STREAM])
-        counts = self.pileup.profile.draw(rng, num_events)
-        # The bound is a formality, see Pileup.of.
-        counts = np.minimum(counts, self.library.num_collisions)
-        total = int(counts.sum())
+        """The collisions of a block's first events; those of each depend on the seed, block and event alone."""
+        events = [self._draw_event(block, number) for number in range(num_events)]
+        columns = [np.concatenate(values, axis=-1) for values in zip(*events, strict=True)]
+        x, y, z = columns[3]
+        counts = np.array([len(event[0]) for event in events])
+        return Overlaid(counts, columns[0], columns[1], columns[2], x, y, z)
+
+    def _draw_event(self, block: int, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Collisions of one event, their angles, signs and places [3, …]."""
+        rng = np.random.default_rng([self.seed, block, number, _PILEUP_STREAM])
         size = self.library.num_collisions
-        chosen = [rng.choice(size, count, replace=False, shuffle=False) for count in counts]
-        sign = rng.choice((-1.0, 1.0), total) if self.pileup.mirror else np.ones(total)
+        # The bound is a formality: see Pileup.with_library.
+        count = min(int(self.pileup.profile.draw(rng, 1)[0]), size)
         spot = np.array([self.beam_spot.sigma_x, self.beam_spot.sigma_y, self.beam_spot.sigma_z])[:, None]
-        hard = spot * rng.standard_normal((3, num_events))
-        x, y, z = spot * rng.standard_normal((3, total)) - np.repeat(hard, counts, axis=1)
-        return Overlaid(
-            counts=counts,
-            collision=np.concatenate([np.zeros(0, dtype=np.int64), *chosen]),
-            angle=rng.uniform(0, 2 * np.pi, total),
-            sign=sign,
-            x=x,
-            y=y,
-            z=z,
-        )
+        place = spot * (rng.standard_normal((3, count)) - rng.standard_normal((3, 1)))
+        collision = rng.choice(size, count, replace=False, shuffle=False)
+        angle = rng.uniform(0, 2 * np.pi, count)
+        sign = rng.choice((-1.0, 1.0), count) if self.pileup.mirror else np.ones(count)
+        return collision, angle, sign, place
 
     def overlay(self, particles: Particles, overlaid: Overlaid, first_event: int = 0) -> Particles:
         """Add the pileup's particles to those of some events of a block.

@@ -18,7 +18,7 @@ NUM_COLLISIONS = 20_000
 #: Seed of the collisions; not that of a simulation, so that simulations of all seeds share a library.
 SEED = 20_000
 #: Settings of a simulation that hold for its pileup too: the beams, and which particles decay.
-_SHARED = re.compile(r"(beams:(ecm|ida|idb|ea|eb)|particledecays:\w+|\d+:maydecay)$")
+_SHARED = re.compile(r"(beams:(frametype|ecm|(id|e|px|py|pz)[ab])|particledecays:\w+|\d+:maydecay)$")
 
 
 def library_settings(settings: Sequence[str]) -> tuple[str, ...]:
@@ -42,6 +42,20 @@ def normalised(settings: Sequence[str]) -> tuple[str, ...]:
         # A key's case means nothing to PYTHIA.
         values[next((known for known in values if known.lower() == key.lower()), key)] = value
     return tuple(f"{key} = {value}" for key, value in values.items())
+
+
+def beam_settings(beams: tuple[tuple[int, float], tuple[int, float]]) -> tuple[str, ...]:
+    """PYTHIA's settings of beams made elsewhere: PDG number and energy (GeV) of either."""
+    (one, one_energy), (other, other_energy) = beams
+    if one == other == 2212 and one_energy == other_energy:
+        return (f"Beams:eCM = {2 * one_energy:.10g}",)
+    return (
+        "Beams:frameType = 2",
+        f"Beams:idA = {one}",
+        f"Beams:idB = {other}",
+        f"Beams:eA = {one_energy:.10g}",
+        f"Beams:eB = {other_energy:.10g}",
+    )
 
 
 def _split(line: str) -> tuple[str, str]:

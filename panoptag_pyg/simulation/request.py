@@ -16,7 +16,9 @@ from panoptag_pyg.errors import ConfigError, require_extra, suggest
 from panoptag_pyg.simulation.cards import ProcessCard
 from panoptag_pyg.simulation.detector_card import DetectorCard
 from panoptag_pyg.simulation.labels import RULES
+from panoptag_pyg.simulation.les_houches_file import LesHouchesFile
 from panoptag_pyg.simulation.pileup import Pileup
+from panoptag_pyg.simulation.pileup_cache import beam_settings
 from panoptag_pyg.simulation.pipeline import EVENTS_PER_BLOCK, SimulationConfig
 from panoptag_pyg.simulation.subjets import SubjetOptions
 
@@ -100,7 +102,9 @@ def plan_simulation(
     )
     if pileup is not None:
         wanted = pileup if isinstance(pileup, Pileup) else Pileup.parse(pileup)
-        config = replace(config, pileup=wanted.with_library(config.settings, workers))
+        # A file of hard events says itself which beams collide.
+        beams = () if config.lhe is None else beam_settings(LesHouchesFile(config.lhe).beams)
+        config = replace(config, pileup=wanted.with_library((*config.settings, *beams), workers))
     attributes: dict[str, Any] = {
         "process_card": process_card.model_dump(mode="json"),
         "detector_card": detector_card.model_dump(mode="json"),

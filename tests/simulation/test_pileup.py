@@ -120,6 +120,10 @@ def test_seed_and_block_alone_decide():
     for name, values in vars(expected).items():
         np.testing.assert_array_equal(getattr(again, name), values)
         np.testing.assert_array_equal(getattr(one.draw(2, 10), name), values)
+    # An event has the same pileup however many of its block are made.
+    fewer, total = one.draw(2, 4), expected.counts[:4].sum()
+    np.testing.assert_array_equal(fewer.counts, expected.counts[:4])
+    np.testing.assert_array_equal(fewer.z, expected.z[:total])
     for other in (make_overlay(seed=5).draw(2, 10), one.draw(3, 10)):
         assert not np.array_equal(other.counts, expected.counts) or not np.array_equal(other.z, expected.z)
 
@@ -153,7 +157,7 @@ def test_unequal_beams_are_not_mirrored(tmp_path):
     settings = ["Beams:frameType = 2", "Beams:eA = 6500", "Beams:eB = 4000"]
     path = tmp_path / "unequal.h5"
     make_library(path, 60, process=QUICK_CARD, settings=settings)
-    pileup = Pileup.parse("5", path).with_library([*SETTINGS, *settings[1:]])
+    pileup = Pileup.parse("5", path).with_library([*SETTINGS, *settings])
     assert pileup is not None
     assert not pileup.mirror
     assert (PileupOverlay(pileup, SPOT, 0).draw(0, 20).sign == 1).all()

@@ -13,7 +13,13 @@ from helpers.pileup import NUM_COLLISIONS, QUICK_CARD, small_library
 from panoptag_pyg.errors import ConfigError, EventFileError
 from panoptag_pyg.output import OutputError
 from panoptag_pyg.simulation import DetectorCard, ProcessCard
-from panoptag_pyg.simulation.pileup_cache import cache_folder, ensure_library, library_settings, normalised
+from panoptag_pyg.simulation.pileup_cache import (
+    beam_settings,
+    cache_folder,
+    ensure_library,
+    library_settings,
+    normalised,
+)
 
 REALISTIC = DetectorCard.load().setup("realistic").pythia
 TTBAR = (*ProcessCard.load("ttbar").settings, *REALISTIC)
@@ -36,6 +42,16 @@ def test_pileup_is_made_as_the_hard_scatter_is():
         *card[1:],
         "310:mayDecay = off",
     )
+
+
+def test_beams_of_hard_events_made_elsewhere():
+    card = ProcessCard.load("minimum_bias").settings
+    assert library_settings(beam_settings(((2212, 6500.0), (2212, 6500.0)))) == card
+    unequal = library_settings(beam_settings(((2212, 6500.0), (-2212, 980.5))))
+    assert unequal[0] == card[0]
+    assert set(unequal[-5:]) == {
+        "Beams:frameType = 2", "Beams:idA = 2212", "Beams:idB = -2212", "Beams:eA = 6500", "Beams:eB = 980.5",
+    }  # fmt: skip
 
 
 def test_one_way_of_writing():

@@ -12,6 +12,7 @@ from helpers.pileup import small_library
 from typer.testing import CliRunner
 
 from panoptag_pyg.cli.main import app
+from panoptag_pyg.errors import ConfigError
 from panoptag_pyg.events import EventFile
 from panoptag_pyg.events.schema import ParticleClass
 from panoptag_pyg.simulation import Detector, DetectorCard, Pileup, simulate
@@ -253,3 +254,11 @@ def test_the_command_line(tmp_path):
         assert message in result.stderr
         assert len(result.stderr.strip().splitlines()) == 1
         assert not path.exists()
+
+
+def test_pileup_of_hard_events_from_a_file_has_their_beams(tmp_path):
+    """The library is asked for with the file's energy; this one has another."""
+    beams = "<init>\n2212 2212 7000.0 7000.0 0 0 0 0 3 1\n1.0 0.1 1.0 1\n</init>\n"
+    (tmp_path / "x.lhe").write_text(f'<LesHouchesEvents version="1.0">\n{beams}</LesHouchesEvents>\n')
+    with pytest.raises(ConfigError, match="this simulation has 14000"):
+        plan_simulation("ttbar", 5, lhe=tmp_path / "x.lhe", pileup=Pileup.parse(3, small_library()))
