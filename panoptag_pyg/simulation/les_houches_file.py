@@ -12,10 +12,11 @@ import math
 import os
 import re
 import zlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -93,12 +94,12 @@ class LesHouchesFile:
         self._num_events: int | None = None
         self._block: tuple[int, list[bytes]] = (-1, [])
 
-    def _open(self) -> IO[bytes]:
+    def _open(self) -> BinaryIO:
         try:
             stream = open(self.path, "rb")
             if stream.read(2) == b"\x1f\x8b":
                 stream.close()
-                return gzip.open(self.path, "rb")
+                return cast(BinaryIO, gzip.open(self.path, "rb"))
             stream.seek(0)
             return stream
         except OSError as error:
@@ -151,7 +152,7 @@ class LesHouchesFile:
             rows = lines[1 : 1 + _whole(first[9])]
             if len(rows) < _whole(first[9]) or any(len(row) < 4 for row in rows):
                 raise ValueError(f"expected {_whole(first[9])} lines of processes with 4 numbers")
-            self.processes = tuple(
+            self.processes: Sequence[HardProcess] = tuple(
                 HardProcess(_whole(row[3]), _number(row[0]), _number(row[1]), _number(row[2])) for row in rows
             )
         except ValueError as error:
@@ -309,7 +310,9 @@ def parse_event(text: bytes) -> HardEvent:
         if len(rows) < count or any(len(row) < _NUM_COLUMNS for row in rows):
             complete = sum(len(row) >= _NUM_COLUMNS for row in rows)
             raise ValueError(f"it has {complete} complete lines of particles, expected {count}")
-        table = np.array([[_number(value) for value in row[:_NUM_COLUMNS]] for row in rows]).reshape(count, _NUM_COLUMNS)
+        table = np.array([[_number(value) for value in row[:_NUM_COLUMNS]] for row in rows]).reshape(
+            count, _NUM_COLUMNS
+        )
     except ValueError as error:
         raise ValueError(f"can't be read: {error}") from None
     whole = table[:, :6].astype(np.int64)

@@ -56,7 +56,8 @@ POWHEG_EXTRA = """#rwgt 1 5 0.3D+01 12345 0 0
 def pairs(count, seed=None):
     rng = np.random.default_rng(seed)
     return [
-        muon_pair(float(rng.uniform(60, 900)), float(rng.uniform(-1, 1)), float(rng.normal(0, 30))) for _ in range(count)
+        muon_pair(float(rng.uniform(60, 900)), float(rng.uniform(-1, 1)), float(rng.normal(0, 30)))
+        for _ in range(count)
     ]
 
 
