@@ -16,8 +16,8 @@ from panoptag_pyg.convert.padded import MAP_ATTRIBUTE
 from panoptag_pyg.convert.provenance import provenance
 from panoptag_pyg.errors import ConfigError, suggest
 from panoptag_pyg.events import EventBlock, EventFile
-from panoptag_pyg.events.dataset import find_files
 from panoptag_pyg.events.features import JET_FEATURES, PFO_FEATURES, jet_features, pfo_features
+from panoptag_pyg.events.files import find_files
 from panoptag_pyg.events.schema import COLUMNS, columns
 from panoptag_pyg.output import atomic_hdf5, check_output
 from panoptag_pyg.progress import progress
@@ -99,7 +99,7 @@ def to_padded(
     if features not in FEATURES:
         raise ConfigError(f"unknown features '{features}'{suggest(features, FEATURES)}")
     check_output(output, overwrite)
-    files = [EventFile(path) for path in find_files(paths)]  # type: ignore[arg-type]
+    files = [EventFile(path) for path in find_files(paths)]
     processes = list(dict.fromkeys(name for file in files for name in file.processes))
     sources = list(dict.fromkeys(name for file in files for name in file.sources))
     total = sum(file.num_events for file in files)
@@ -263,11 +263,12 @@ def _create(out: h5py.File, layout: _Layout, num_events: int) -> dict[str, h5py.
     units = {column.path: column.unit for column in COLUMNS}
     datasets = {}
     for name, (shape, dtype, names) in layout.datasets().items():
-        chunk = max(1, min(max(num_events, 1), _PIECE // max(int(np.prod(shape)), 1)))
+        chunk = max(1, min(num_events, _PIECE // max(int(np.prod(shape)), 1)))
         datasets[name] = out.create_dataset(
             name,
             (num_events, *shape),
             dtype,
+            maxshape=(None, *shape),
             chunks=(chunk, *shape),
             shuffle=True,
             compression="gzip",
