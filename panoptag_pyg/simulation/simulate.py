@@ -12,14 +12,14 @@ from panoptag_pyg.progress import progress
 from panoptag_pyg.simulation.cards import ProcessCard
 from panoptag_pyg.simulation.detector_card import DetectorCard
 from panoptag_pyg.simulation.pileup import Pileup
-from panoptag_pyg.simulation.request import plan_simulation
+from panoptag_pyg.simulation.request import dropped, plan_simulation
 from panoptag_pyg.simulation.subjets import SubjetOptions
 from panoptag_pyg.simulation.workers import simulate_blocks
 
 
 def simulate(
-    process: str | Path | ProcessCard,
-    num_events: int,
+    process: str | Path | ProcessCard | None,
+    num_events: int | None,
     output: str | Path,
     *,
     seed: int = 0,
@@ -43,9 +43,10 @@ def simulate(
     workers; cards, seed, settings and software versions stand in the file's attributes.
 
     Args:
-        process: a shipped process (``"ttbar"``, ``"single_top"``, ``"ttH"``, ``"ZH"``, ``"ttH_bb"``, ``"ZH_bb"``,
-            ``"QCD"``, ``"QCD_pt200"``), the path of a card, or a card.
-        num_events: how many events.
+        process: a shipped process such as ``"ttbar"`` (``panoptag_pyg.simulation.cards.shipped("processes")`` has them
+            all), the path of a card, or a card. With ``lhe``: what to call its events, or a card whose settings PYTHIA
+            gets; ``None`` calls them by the file's name.
+        num_events: how many events; ``None``, with ``lhe`` alone, for all of the file's.
         output: the file to make.
         seed: whole number ≥ 0. Default 0.
         workers: processes to use. Default 1, which is this one. With more, a script needs
@@ -60,7 +61,9 @@ def simulate(
         overwrite: replace an existing file. Default ``False``.
         round_bits: bits of mantissa kept in float columns. Default ``None``, all.
         subjets: also find the jets' subjets, in this way. Default ``None``: don't.
-        lhe: file of Les Houches events that PYTHIA showers, in place of a process of its own. Default ``None``.
+        lhe: file of Les Houches events, plain or gzipped, that PYTHIA showers in place of a process of its own. Beams
+            and weights are the file's; events that PYTHIA can't shower are left out and counted in the attribute
+            ``num_events_dropped``. Default ``None``.
         pileup: collisions on top of each event: what ``--pileup`` takes, such as ``"60"``, or an object. Default
             ``None``.
         command: command line to record. Default none.
@@ -70,9 +73,10 @@ def simulate(
 
     Raises:
         ConfigError: an unknown process, detector, setup, label or setting; a number out of range.
+        LesHouchesFileError: ``lhe`` isn't a file of events, is cut off, or holds what no event can have.
         EventFileError: ``output`` exists or can't be written.
         MissingExtraError: pythia8mc or fastjet isn't installed.
-        PanopTagError: PYTHIA can't start, or a worker dies.
+        PanopTagError: PYTHIA can't start or fails on many of the file's events, or a worker dies.
     """
     plan = plan_simulation(
         process,
@@ -96,9 +100,10 @@ def simulate(
         EventFileWriter(
             output, [plan.process], plan.attributes, overwrite, plan.round_bits, sources=[plan.source]
         ) as writer,
-        progress(f"simulating {plan.process}", num_events) as advance,
+        progress(f"simulating {plan.process}", plan.num_events) as advance,
     ):
-        for block in simulate_blocks(plan.config, num_events, workers):
+        for block in simulate_blocks(plan.config, plan.num_events, workers):
             writer.write(block)
             advance(block.num_events)
+        writer.set_attributes(dropped(plan, plan.num_events, writer.num_events))
     return output

@@ -18,7 +18,7 @@ from panoptag_pyg.simulation.pipeline import BlockSimulator, SimulatedBlock
 from panoptag_pyg.simulation.request import plan_simulation
 from panoptag_pyg.simulation.truth import weakly_decaying
 
-EVENTS = 60
+EVENTS = 40
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,9 @@ def delphes_columns(simulated: SimulatedBlock) -> dict[str, Any]:
     put(
         "EFlowTrack",
         np.flatnonzero(tracks),
-        **{name: pfo[ours] for name, ours in (("PT", "pt"), ("Eta", "eta"), ("Phi", "phi"), ("D0", "d0"), ("DZ", "dz"))},
+        **{
+            name: pfo[ours] for name, ours in (("PT", "pt"), ("Eta", "eta"), ("Phi", "phi"), ("D0", "d0"), ("DZ", "dz"))
+        },
         **{"ErrorD0": pfo["d0_error"], "ErrorDZ": pfo["dz_error"], "Mass": mass.astype(f4)},
         **{"CtgTheta": np.sinh(pfo["eta"].astype(np.float64)).astype(f4), "PID": pid.astype(np.int32)},
         Charge=pfo["charge"].astype(np.int32),
