@@ -160,6 +160,17 @@ def test_several_files_in_chunks(rng, tmp_path, monkeypatch):
         assert len(file["pfo"]) == 30
 
 
+def test_events_of_too_many_sources_are_numbered_anew(rng, tmp_path):
+    blocks = [disjoint_block(rng, [3, 4], [1, 0]) for _ in range(2)]
+    for number, block in enumerate(blocks):
+        write_events(tmp_path / f"{number}.h5", block, sources=[f"{number}" * 30_000])
+    to_padded([tmp_path / "0.h5", tmp_path / "1.h5"], tmp_path / "p.h5")
+    convert_padded(tmp_path / "p.h5", tmp_path / "b.h5")
+    file = EventFile(tmp_path / "b.h5")
+    assert file.sources[0].startswith("padded p.h5 ")
+    assert file.read().event["id"].tolist() == [0, 1, 2, 3]
+
+
 def test_no_events_and_no_truth(tmp_path):
     unknown = {column.path for column in COLUMNS if column.truth}
     path = write_events(tmp_path / "a.h5", EventBlock.empty(), unknown=unknown)
