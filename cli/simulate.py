@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
@@ -11,20 +12,25 @@ import typer
 
 from .tagging import granted_cores
 
+CARDS = sorted(path.stem for path in Path(str(files("panoptag_pyg.data"))).glob("processes/*.toml"))
+
 
 def simulate(
-    process: Annotated[
-        str,
-        typer.Option(
-            help="ttbar, single_top, ttH, ZH, ttH_bb, ZH_bb, QCD, QCD_pt200, or the path of a process card (TOML).",
-            show_default=False,
-        ),
-    ],
     output: Annotated[
         Path,
         typer.Option("--output", "-o", help="Such as ttbar.h5; with --shards a folder.", show_default=False),
     ],
-    events: Annotated[int, typer.Option(help="How many events.")] = 1000,
+    process: Annotated[
+        str | None,
+        typer.Option(
+            help=f"{', '.join(CARDS)}, a bin in pT such as QCD_pt30to50, or the path of a process card (TOML). "
+            "With --lhe: what to call the events.",
+            show_default=False,
+        ),
+    ] = None,
+    events: Annotated[
+        int | None, typer.Option(help="How many events. Default 1000, or all of --lhe.", show_default=False)
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same events, with any number of workers.")] = 0,
     workers: Annotated[int | None, typer.Option(help="Processes to use; all cores if not given.")] = None,
     detector: Annotated[
@@ -75,6 +81,8 @@ def simulate(
 
     if workers is None:
         workers = granted_cores()
+    if events is None and lhe is None:
+        events = 1000
     command = shlex.join(["panoptag", *sys.argv[1:]])
     path = run(
         process,
@@ -97,9 +105,16 @@ def simulate(
         command=command,
     )
     if shards is None:
-        what, size = f"{EventFile(path).num_events} events", path.stat().st_size
+        size = path.stat().st_size
+        with EventFile(path) as file:
+            made, lost = file.num_events, int(file.attributes.get("num_events_dropped", 0))
+        what = f"{made} events"
     else:
-        files = Manifest.load(path).files
-        what = f"{sum(file.num_events for file in files)} events in {len(files)} files"
-        size = sum(file.bytes for file in files)
+        manifest = Manifest.load(path)
+        size = sum(entry.bytes for entry in manifest.files)
+        made = manifest.num_events
+        lost = sum(manifest.attributes_of(entry).get("num_events_dropped", 0) for entry in manifest.files)
+        what = f"{made} events in {len(manifest.files)} files"
+    if lost:
+        typer.echo(f"PYTHIA could not shower {lost} of {made + lost} events of {lhe}; they are left out")
     typer.echo(f"{path}: {what}, {size / 1e6:.1f} MB; look at them with `panoptag inspect {path}`")

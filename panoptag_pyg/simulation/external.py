@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from panoptag_pyg.errors import PanopTagError
+from panoptag_pyg.errors import ConfigError, PanopTagError
 from panoptag_pyg.simulation.les_houches import HardEvent, HardEvents, fault
 from panoptag_pyg.simulation.particles import GeneratedEvents
 from panoptag_pyg.simulation.pythia import Pythia, batch_to_arrays, concatenate, seed_of
@@ -18,6 +18,8 @@ MAX_FAILURES = 0.2
 _FEW = 5
 #: PYTHIA's weights don't come into it: it is given unweighted events of one process, all of which it takes.
 _STRATEGY, _PROCESS = 3, 1
+#: PYTHIA's code of processes from outside.
+_OUTSIDE = 9999
 
 
 class ExternalPythia(Pythia):
@@ -36,7 +38,7 @@ class ExternalPythia(Pythia):
 
     Raises:
         MissingExtraError: pythia8mc isn't installed.
-        ConfigError: a setting doesn't exist or isn't the user's to make.
+        ConfigError: a setting doesn't exist, isn't the user's to make, or (when events are made) switches on a process.
         PanopTagError: PYTHIA can't start with these settings and beams.
     """
 
@@ -116,6 +118,11 @@ class ExternalPythia(Pythia):
         self._feed.load(hard)
         # A batch's last event has lost some vertices; so after these, the feed repeats one as a sacrifice.
         batch = self._pythia.nextBatch(len(hard) + 1)
+        if any(code != _OUTSIDE for code in self._pythia.infoPython().codesHard()):
+            raise ConfigError(
+                f"the PYTHIA settings switch on a process, whose events PYTHIA would mix with those of "
+                f"{self.hard_events.origin}; leave it out"
+            )
         # The number that each event carried, where the coupling stands.
         tags = np.asarray(batch.layout.content("info").content("alphaEM").data)[: len(batch)] if len(batch) else []
         numbers = np.rint(np.asarray(tags, dtype=np.float64)).astype(np.int64) - 1

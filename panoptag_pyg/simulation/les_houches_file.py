@@ -12,10 +12,10 @@ import math
 import os
 import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -49,15 +49,15 @@ class Weights:
 
     Attributes:
         num_events: how many events there are.
-        total: sum of their weights.
-        num_negative: how many of them are negative.
-        negative: sum of these.
+        sum_of_weights: over all of them.
+        num_negative: how many have a negative weight.
+        sum_of_negative_weights: over these.
     """
 
     num_events: int = 0
-    total: float = 0.0
+    sum_of_weights: float = 0.0
     num_negative: int = 0
-    negative: float = 0.0
+    sum_of_negative_weights: float = 0.0
 
 
 class LesHouchesFile:
@@ -264,8 +264,19 @@ class LesHouchesFile:
         value = math.fsum(process.cross_section for process in self.processes)
         error = math.hypot(*(process.error for process in self.processes))
         if value == 0 and abs(self.strategy) in (1, 4):
-            value = self.weights.total / self.weights.num_events
+            value = self.weights.sum_of_weights / self.weights.num_events
         return value, error
+
+    def describe(self) -> dict[str, Any]:
+        """What a file of simulated events says about these: name, beams, processes, sums of weights."""
+        return {
+            "file": self.path.name,
+            "digest": self.digest,
+            "beams": self.beams,
+            "strategy": self.strategy,
+            "processes": [asdict(process) for process in self.processes],
+            **asdict(self.weights),
+        }
 
     @cached_property
     def digest(self) -> str:

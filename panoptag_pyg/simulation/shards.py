@@ -19,7 +19,7 @@ from panoptag_pyg.output import refusal
 from panoptag_pyg.progress import progress
 from panoptag_pyg.simulation.blocks import BlockTask, block_tasks, simulate_blocks
 from panoptag_pyg.simulation.pipeline import EVENTS_PER_BLOCK
-from panoptag_pyg.simulation.request import SimulationPlan
+from panoptag_pyg.simulation.request import SimulationPlan, dropped
 from panoptag_pyg.simulation.shard_survey import ShardFolder, attributes_of
 
 _log = logging.getLogger(__name__)
@@ -162,6 +162,7 @@ def _make(
                     for _, size in shard.tasks[:-1]:
                         advance(size)
                         writer.write(next(stream))
+                    writer.set_attributes(dropped(plan, shard.num_events, writer.num_events))
                 made[shard.path] = describe_file(shard.path)
                 advance(shard.tasks[-1][1], state())
         except KeyboardInterrupt:

@@ -14,14 +14,14 @@ from panoptag_pyg.simulation.blocks import block_tasks, simulate_blocks
 from panoptag_pyg.simulation.cards import ProcessCard
 from panoptag_pyg.simulation.detector_card import DetectorCard
 from panoptag_pyg.simulation.pileup import Pileup
-from panoptag_pyg.simulation.request import plan_simulation
+from panoptag_pyg.simulation.request import dropped, plan_simulation
 from panoptag_pyg.simulation.shards import simulate_shards
 from panoptag_pyg.simulation.subjets import SubjetOptions
 
 
 def simulate(
-    process: str | Path | ProcessCard,
-    num_events: int,
+    process: str | Path | ProcessCard | None,
+    num_events: int | None,
     output: str | Path,
     *,
     seed: int = 0,
@@ -47,9 +47,10 @@ def simulate(
     workers; cards, seed, settings and software versions stand in the file's attributes.
 
     Args:
-        process: a shipped process (``"ttbar"``, ``"single_top"``, ``"ttH"``, ``"ZH"``, ``"ttH_bb"``, ``"ZH_bb"``,
-            ``"QCD"``, ``"QCD_pt200"``), the path of a card, or a card.
-        num_events: how many events.
+        process: a shipped process such as ``"ttbar"`` (``panoptag_pyg.simulation.cards.shipped("processes")`` has them
+            all), the path of a card, or a card. With ``lhe``: what to call its events, or a card whose settings PYTHIA
+            gets; ``None`` calls them by the file's name.
+        num_events: how many events; ``None``, with ``lhe`` alone, for all of the file's.
         output: the file to make; with ``shards`` a folder.
         seed: whole number ≥ 0. Default 0.
         workers: processes to use. Default 1, which is this one. With more, a script needs
@@ -64,7 +65,9 @@ def simulate(
         overwrite: replace an existing file, or the shards in the folder. Default ``False``.
         round_bits: bits of mantissa kept in float columns. Default ``None``, all.
         subjets: also find the jets' subjets, in this way. Default ``None``: don't.
-        lhe: file of Les Houches events that PYTHIA showers, in place of a process of its own. Default ``None``.
+        lhe: file of Les Houches events, plain or gzipped, that PYTHIA showers in place of a process of its own. Beams
+            and weights are the file's; events that PYTHIA can't shower are left out and counted in the attribute
+            ``num_events_dropped``. Default ``None``.
         pileup: collisions on top of each event: what ``--pileup`` takes, such as ``"60"``, or an object. Default
             ``None``.
         shards: make so many files in the folder ``output``, with a manifest; what is complete there is kept. Default
@@ -78,10 +81,11 @@ def simulate(
 
     Raises:
         ConfigError: an unknown process, detector, setup, label or setting; a number out of range.
+        LesHouchesFileError: ``lhe`` isn't a file of events, is cut off, or holds what no event can have.
         EventFileError: ``output`` exists, can't be written, or holds another simulation's shards.
         MissingExtraError: pythia8mc or fastjet isn't installed.
-        PanopTagError: PYTHIA can't start, the same events end their worker again and again, or the cluster doesn't
-            answer.
+        PanopTagError: PYTHIA can't start or fails on many of the file's events, the same events end their worker again
+            and again, or the cluster doesn't answer.
     """
     plan = plan_simulation(
         process,
@@ -104,16 +108,17 @@ def simulate(
     if shards is not None:
         simulate_shards(plan, output, shards, workers=workers, scheduler=scheduler, overwrite=overwrite)
         return output
-    tasks = block_tasks(num_events)
+    tasks = block_tasks(plan.num_events)
     stream = simulate_blocks(plan.config, tasks, workers, scheduler)
     with (
         closing(stream),
         EventFileWriter(
             output, [plan.process], plan.attributes, overwrite, plan.round_bits, sources=[plan.source]
         ) as writer,
-        progress(f"simulating {plan.process}", num_events) as advance,
+        progress(f"simulating {plan.process}", plan.num_events) as advance,
     ):
         for (_, size), block in zip(tasks, stream, strict=True):
             writer.write(block)
-            advance(size)  # a file of hard events may have given less
+            advance(size)  # PYTHIA may have made fewer of a file's
+        writer.set_attributes(dropped(plan, plan.num_events, writer.num_events))
     return output
