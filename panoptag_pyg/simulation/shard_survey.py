@@ -129,7 +129,7 @@ class ShardFolder:
 
 def difference(there: Any, here: Any, name: str = "") -> str | None:
     """The first thing in which two JSON values differ, as ``"detector_card.name is 'a' there and 'b' here"``."""
-    if there == here:
+    if there == here or (there != there and here != here):  # NaN equals NaN here
         return None
     if isinstance(there, dict) and isinstance(here, dict):
         for key in dict.fromkeys([*here, *there]):
