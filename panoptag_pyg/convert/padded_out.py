@@ -16,8 +16,8 @@ from panoptag_pyg.convert.padded import MAP_ATTRIBUTE
 from panoptag_pyg.convert.provenance import provenance
 from panoptag_pyg.errors import ConfigError, suggest
 from panoptag_pyg.events import EventBlock, EventFile
-from panoptag_pyg.events.dataset import find_files
 from panoptag_pyg.events.features import JET_FEATURES, PFO_FEATURES, jet_features, pfo_features
+from panoptag_pyg.events.files import find_files
 from panoptag_pyg.events.schema import COLUMNS, columns
 from panoptag_pyg.output import atomic_hdf5, check_output
 from panoptag_pyg.progress import progress

@@ -42,10 +42,19 @@ def open_files(paths: PathLike | Sequence[PathLike]) -> tuple[list[EventFile], O
             files += [ListedFile(manifest, entry) for entry in manifest.files]
         else:
             for single in find_files(path):
-                files.append(opened.use(EventFile(single)))
+                file = opened.use(EventFile(single))
+                _share(file.attributes, files[-1].attributes if files else {})
+                files.append(file)
     if not files:
         find_files(paths)  # says what there isn't
     return files, opened
+
+
+def _share(attributes: dict[str, Any], before: dict[str, Any]) -> None:
+    """Keep equal cards and settings of many files in memory once."""
+    for name, value in attributes.items():
+        if before.get(name) == value:
+            attributes[name] = before[name]
 
 
 class OpenFiles:

@@ -133,7 +133,9 @@ class ExternalPythia(Pythia):
         lost = len(numbers) > 0 and numbers[-1] >= 0
         return part, int(numbers[-1]) if lost else max(hard) + 1
 
-    def _refuse_failures(self, block: int, hard: dict[int, HardEvent], parts: list[GeneratedEvents], tried: int) -> None:
+    def _refuse_failures(
+        self, block: int, hard: dict[int, HardEvent], parts: list[GeneratedEvents], tried: int
+    ) -> None:
         made = {int(number) for part in parts for number in part.number}  # type: ignore[union-attr]
         failed = [number for number in hard if number < tried and number not in made]
         if len(failed) < _FEW or len(failed) <= MAX_FAILURES * tried:

@@ -306,7 +306,9 @@ def parse_event(text: bytes) -> HardEvent:
         if len(rows) < count or any(len(row) < _NUM_COLUMNS for row in rows):
             complete = sum(len(row) >= _NUM_COLUMNS for row in rows)
             raise ValueError(f"it has {complete} complete lines of particles, expected {count}")
-        table = np.array([[_number(value) for value in row[:_NUM_COLUMNS]] for row in rows]).reshape(count, _NUM_COLUMNS)
+        table = np.array([[_number(value) for value in row[:_NUM_COLUMNS]] for row in rows]).reshape(
+            count, _NUM_COLUMNS
+        )
     except ValueError as error:
         raise ValueError(f"can't be read: {error}") from None
     whole = table[:, :6].astype(np.int64)

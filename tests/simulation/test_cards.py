@@ -14,6 +14,7 @@ ATLAS = (DATA_FOLDER / "detectors" / "atlas.toml").read_text(encoding="utf-8")
 def test_shipped_processes():
     assert set(shipped("processes")) == {
         "ttbar", "single_top", "ttH", "ZH", "ttH_bb", "ZH_bb", "QCD", "QCD_pt200",
+        "minimum_bias",
     }  # fmt: skip
     for name in shipped("processes"):
         card = ProcessCard.load(name)
