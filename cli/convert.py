@@ -6,6 +6,7 @@ import typer
 
 from .convert_delphes import delphes
 from .convert_nanoaod import nanoaod
+from .convert_padded import padded, to_padded
 
 app = typer.Typer(
     name="convert",
@@ -23,3 +24,5 @@ def convert() -> None:
 # Each sub-command imports its libraries only when it runs.
 app.command("delphes")(delphes)
 app.command("nanoaod")(nanoaod)
+app.command("padded")(padded)
+app.command("to-padded")(to_padded)

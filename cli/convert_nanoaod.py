@@ -15,7 +15,10 @@ from .tagging import Overwrite
 def nanoaod(
     files: Annotated[list[str], typer.Argument(help="ROOT files, folders or globs.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to make.", show_default=False)],
-    process: Annotated[str, typer.Option(help="What to call the events' process.")] = "unknown",
+    process: Annotated[
+        str | None,
+        typer.Option(help="What to call the events' process; the file's name if not given.", show_default=False),
+    ] = None,
     jets: Annotated[
         str, typer.Option(help="Jets of the file with its constituents, or recluster: anti-kT jets of the candidates.")
     ] = "file",

@@ -6,13 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from panoptag_pyg.convert.numbers import UnfitError
+
 #: Depth of a field that has a list per event, and of one that has a list per jet of each event.
 EVENT_AXIS, JET_AXIS = 1, 2
 _ROWS = ("event", "entry", "entry")
-
-
-class JaggedError(ValueError):
-    """What is wrong with a field; the end of a sentence that names it."""
 
 
 def jagged(layout: Any, depth: int) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -27,7 +25,7 @@ def jagged(layout: Any, depth: int) -> tuple[np.ndarray, list[np.ndarray]]:
         all) are float64.
 
     Raises:
-        JaggedError: a None, text, a record or another depth.
+        UnfitError: a None, text, a record or another depth.
     """
     offsets: list[np.ndarray] = []
     for level in range(depth):
@@ -36,7 +34,7 @@ def jagged(layout: Any, depth: int) -> tuple[np.ndarray, list[np.ndarray]]:
             # Lists that are all empty may not even know that they would hold lists.
             return np.zeros(0), [*offsets, *(np.zeros(1, np.int64) for _ in range(depth - level))]
         if not layout.is_list or layout.parameter("__array__") in ("string", "bytestring"):
-            raise JaggedError(f"has {_levels(level)}, expected {_levels(depth)}")
+            raise UnfitError(f"has {_levels(level)}, expected {_levels(depth)}")
         packed = layout.to_ListOffsetArray64(True)
         offsets.append(np.asarray(packed.offsets.data))
         layout = packed.content[: offsets[-1][-1]]
@@ -44,37 +42,14 @@ def jagged(layout: Any, depth: int) -> tuple[np.ndarray, list[np.ndarray]]:
     if layout.is_unknown:
         return np.zeros(0), offsets
     if layout.is_record:
-        raise JaggedError(f"is a record of {', '.join(layout.fields)}, expected numbers")
+        raise UnfitError(f"is a record of {', '.join(layout.fields)}, expected numbers")
     if layout.is_list:
         text = layout.parameter("__array__") in ("string", "bytestring")
-        raise JaggedError("is text, expected numbers" if text else f"has more than {_levels(depth)}")
+        raise UnfitError("is text, expected numbers" if text else f"has more than {_levels(depth)}")
     values = np.asarray(layout.data)
     if values.ndim != 1:
-        raise JaggedError(f"has more than {_levels(depth)}")
+        raise UnfitError(f"has more than {_levels(depth)}")
     return values, offsets
-
-
-def cast(values: np.ndarray, dtype: str) -> np.ndarray:
-    """``values`` as another type, if that keeps them.
-
-    Raises:
-        JaggedError: a number that isn't whole or too large for a column of whole numbers; or no number at all.
-    """
-    wanted = np.dtype(dtype)
-    if values.dtype == wanted:
-        return values
-    if values.dtype.kind not in "biuf":
-        raise JaggedError(f"holds {values.dtype}, expected numbers")
-    if wanted.kind == "f":
-        return values.astype(wanted)
-    bounds = np.iinfo(wanted)
-    with np.errstate(invalid="ignore"):
-        fits = (values >= bounds.min) & (values <= bounds.max)
-        if values.dtype.kind == "f":
-            fits &= values == np.floor(values)
-    if not fits.all():
-        raise JaggedError(f"holds {values[~fits][0]}, expected whole numbers from {bounds.min} to {bounds.max}")
-    return values.astype(wanted)
 
 
 def _plain(layout: Any, row: str) -> Any:
@@ -83,13 +58,13 @@ def _plain(layout: Any, row: str) -> Any:
         if layout.is_option:
             missing = np.asarray(layout.mask_as_bool(valid_when=False))
             if missing.any():
-                raise JaggedError(
+                raise UnfitError(
                     f"is None at {row} {int(np.argmax(missing))}, expected a value everywhere; drop these with "
                     "ak.drop_none, or fill them with ak.fill_none"
                 )
         layout = layout.project()
     if layout.is_union:
-        raise JaggedError("mixes several types, expected one")
+        raise UnfitError("mixes several types, expected one")
     if layout.is_regular and not layout.is_numpy:
         return layout.to_ListOffsetArray64(True)
     if layout.is_numpy and np.asarray(layout.data).ndim > 1:

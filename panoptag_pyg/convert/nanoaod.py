@@ -14,7 +14,7 @@ import numpy as np
 from panoptag_pyg.convert.inputs import find_inputs, source_name
 from panoptag_pyg.convert.nanoaod_branches import JET_COLLECTIONS, Branches
 from panoptag_pyg.convert.nanoaod_columns import Counts, Reading, match_jets, read_block
-from panoptag_pyg.convert.provenance import Converted, provenance
+from panoptag_pyg.convert.provenance import Converted, listed, provenance
 from panoptag_pyg.convert.root import RootTree, open_tree
 from panoptag_pyg.errors import ConfigError, require_extra, suggest
 from panoptag_pyg.events import EventBlock, EventFileWriter
@@ -44,7 +44,7 @@ def convert_nanoaod(
     paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str],
     *,
-    process: str = "unknown",
+    process: str | None = None,
     jets: str = "file",
     collection: str = "Jet",
     radius: float | None = None,
@@ -64,7 +64,7 @@ def convert_nanoaod(
     Args:
         paths: a file, several, a folder (its ``*.root``) or a glob.
         output: the file to make.
-        process: what the events are called. Default ``"unknown"``.
+        process: what the events are called. Default: each file's name without its ending.
         jets: ``"file"`` (default): the file's jets, calibrated as they are, with the constituents of their table
             (``JetPFCands``), else every candidate in the nearest jet within the radius; ``"recluster"``: anti-kT jets
             of the candidates, which take flavour and truth of the file's nearest jet within half the radius.
@@ -120,11 +120,12 @@ def convert_nanoaod(
             command,
         ),
     }
+    processes = list(dict.fromkeys(process or file.path.stem for file in files))
     pfos = jets_written = 0
     with (
         EventFileWriter(
             output,
-            [process],
+            processes,
             attributes,
             overwrite,
             round_bits,
@@ -133,12 +134,13 @@ def convert_nanoaod(
         ) as writer,
         progress(f"converting to {Path(output).name}", total) as advance,
     ):
-        for block in _blocks(files, plan, counts, total):
+        for file, block in _blocks(files, plan, counts, total):
+            block.event["process"][:] = processes.index(process or file.path.stem)
             writer.write(block)
             pfos, jets_written = pfos + block.num_pfos, jets_written + block.num_jets
             advance(block.num_events)
         notes += _notes_after(counts, files, jets, puppi)
-        writer.set_attribute("notes", notes)
+        writer.set_attributes({"notes": notes})
     return Converted(Path(output), total, pfos, jets_written, tuple(notes))
 
 
@@ -177,7 +179,7 @@ def _look_into(path: Path, collection: str, puppi: bool) -> _File:
         return _File(path, source_name("nanoaod", path), tree.num_entries, branches, ids)
 
 
-def _blocks(files: list[_File], plan: _Plan, counts: Counts, num_events: int) -> Iterator[EventBlock]:
+def _blocks(files: list[_File], plan: _Plan, counts: Counts, num_events: int) -> Iterator[tuple[_File, EventBlock]]:
     for number, file in enumerate(files):
         stop = min(file.num_events, num_events)
         num_events -= stop
@@ -196,7 +198,7 @@ def _blocks(files: list[_File], plan: _Plan, counts: Counts, num_events: int) ->
                 if file.ids is not None:
                     block.event["id"] = file.ids[step.start : step.stop]
                 block.validate(str(file.path), step.start)
-                yield block
+                yield file, block
 
 
 def _unknown(files: list[_File], collection: str) -> set[str]:
@@ -209,28 +211,27 @@ def _unknown(files: list[_File], collection: str) -> set[str]:
 
 
 def _notes_before(files: list[_File], jets: str, collection: str) -> list[str]:
-    notes = []
-    defaults: dict[str, Any] = {
+    consequences: dict[str, Any] = {
         "genWeight": "weights are 1",
         "Pileup_nPU": "the number of collisions is unknown and stands as 1",
         f"{collection}_hadronFlavour": "the flavour of jets is unknown (-1)",
     }
+    lacking: dict[str, list[str]] = {}
     for file in files:
-        missing = file.branches.missing
-        for name in missing:
-            suffix = name.partition("_")[2]
-            if suffix in ("d0", "dz", "d0Err", "dzErr"):
-                notes.append(f"{file.path.name} has no {name}: it stands as 0")
-            elif name in defaults:
-                notes.append(f"{file.path.name} has no {name}: {defaults[name]}")
+        for name in file.branches.missing:
+            if name.partition("_")[2] in ("d0", "dz", "d0Err", "dzErr"):
+                lacking.setdefault(f"{name}: it stands as 0", []).append(file.path.name)
+            elif name in consequences:
+                lacking.setdefault(f"{name}: {consequences[name]}", []).append(file.path.name)
         if jets == "file" and collection not in file.branches.tables:
-            notes.append(
-                f"{file.path.name} has no table {collection}{file.branches.candidates}: each candidate within "
-                f"{JET_COLLECTIONS[collection][0]} of a jet is taken for a constituent of the nearest"
+            note = (
+                f"table {collection}{file.branches.candidates}: each candidate within {JET_COLLECTIONS[collection][0]} "
+                "of a jet is taken for a constituent of the nearest"
             )
+            lacking.setdefault(note, []).append(file.path.name)
         if file.ids is None:
-            notes.append(f"{file.path.name} has no unique event numbers: event/id is the entry in the file")
-    return notes
+            lacking.setdefault("unique event numbers: event/id is the entry in the file", []).append(file.path.name)
+    return [f"without {what} ({listed(names)})" for what, names in lacking.items()]
 
 
 def _notes_after(counts: Counts, files: list[_File], jets: str, puppi: bool) -> list[str]:

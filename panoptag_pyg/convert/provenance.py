@@ -31,6 +31,17 @@ class Converted:
     notes: tuple[str, ...] = ()
 
 
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """``"a, b, c and 97 more"``.
+
+    Args:
+        names: of files, say.
+        most: how many are named. Default 3.
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def provenance(
     format_name: str, files: Sequence[tuple[Path, int]], options: Mapping[str, Any], command: str | None = None
 ) -> dict[str, Any]:

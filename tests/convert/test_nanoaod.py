@@ -130,7 +130,7 @@ def test_jets_one_by_one(converted, branches):
 
 
 def test_d0_has_the_sign_of_our_simulation(converted, branches):
-    """d0 = x sinφ − y cosφ: tracks from further along the jet have d0·sin(φ − φ_jet) > 0, and CMS's own sign says so."""
+    """d0 = x sinφ − y cosφ: tracks from further along the jet have d0·sin(φ − φ_jet) > 0, and CMS's sign agrees."""
     block = converted.read()
     event = np.repeat(np.arange(10), ak.num(branches["JetPFCands_jetIdx"]))
     names = ("jetIdx", "pFCandsIdx", "btagSip3dVal")
@@ -209,14 +209,16 @@ def test_several_files_have_a_source_each(tmp_path, branches):
 
 
 def test_data_without_truth(tmp_path, branches):
-    path = write_tree(tmp_path / "data.root", without(branches, "Gen", "gen", "Pileup", *(
-        f"{jets}_{name}" for jets in ("Jet", "FatJet") for name in ("hadron", "parton", "nB", "nC", "gen"))))  # fmt: skip
+    truth = [f"{jets}_{name}" for jets in ("Jet", "FatJet") for name in ("hadron", "parton", "nB", "nC", "gen")]
+    path = write_tree(tmp_path / "data.root", without(branches, "Gen", "gen", "Pileup", *truth))
     done = convert_nanoaod(path, tmp_path / "a.h5")
     file = EventFile(done.path)
     assert not any(file.has(f"jet/{name}") for name in ("flavour", "truth_pt", "truth_mass", "parton_flavour"))
     assert set(file.read().jet["flavour"]) == {-1}
     assert set(file.read().event["weight"]) == {1}
-    assert any("flavour of jets is unknown" in note for note in done.notes)
+    assert any(
+        "without Jet_hadronFlavour: the flavour of jets is unknown (-1) (data.root)" in note for note in done.notes
+    )
     assert any("genWeight: weights are 1" in note for note in done.notes)
 
 
@@ -224,7 +226,7 @@ def test_without_a_table_constituents_are_near(tmp_path, branches):
     done = convert_nanoaod(
         write_tree(tmp_path / "x.root", without(branches, "JetPFCands", "nJetPFCands")), tmp_path / "a.h5"
     )
-    assert any("no table JetPFCands: each candidate within 0.4" in note for note in done.notes)
+    assert any("without table JetPFCands: each candidate within 0.4" in note for note in done.notes)
     block = EventFile(done.path).read()
     owner = np.full(block.num_pfos, -1)
     owner[block.constituent_pfo] = block.constituent_jet
@@ -276,7 +278,7 @@ def test_odd_entries(tmp_path, branches):
     done = convert_nanoaod(write_tree(tmp_path / "x.root", odd), tmp_path / "a.h5")
     block = EventFile(done.path).read()
     assert block.event["id"].tolist() == list(range(10))
-    assert any("has no unique event numbers" in note for note in done.notes)
+    assert any("without unique event numbers" in note for note in done.notes)
     assert any(note.startswith("2 entries of the tables") for note in done.notes)
     assert len(block.constituents) == int(ak.sum(branches["Jet_nConstituents"])) - 3
     assert block.pfo["d0"][charged] == block.pfo["dz_error"][charged] == 0
