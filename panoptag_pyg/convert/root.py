@@ -229,6 +229,13 @@ class RootTree:
 
         with _one_sentence(self.path, f"branch '{name}' can't be read"):
             interpretation = self._branches[name].interpretation
+            entries = int(self._branches[name].num_entries)
+        if entries != self.num_entries:
+            # A damaged number of entries may be quintillions, through which uproot would go.
+            raise ConversionError(
+                f"{self.path}: tree '{self.name}' says {self.num_entries} entries, its branch '{name}' {entries}: the "
+                "file is damaged or wasn't closed; make it again"
+            )
         if isinstance(interpretation, uproot.interpretation.identify.UnknownInterpretation):
             raise ConversionError(
                 f"{self.path}: branch '{name}' of tree '{self.name}' holds '{self.kind(name)}', which can't be read "
