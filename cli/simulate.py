@@ -59,6 +59,13 @@ def simulate(
         str | None,
         typer.Option(help="Mean number of pileup collisions, such as 60; a list 40,60,80; or a histogram's file."),
     ] = None,
+    pileup_library: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of minimum-bias collisions, made if it isn't there. Default: one in the cache folder.",
+            show_default=False,
+        ),
+    ] = None,
     shards: Annotated[
         int | None,
         typer.Option(help="Make so many files in the folder --output, with a manifest; goes on where it was stopped."),
@@ -74,15 +81,18 @@ def simulate(
 
     With --shards the same command, run again, makes what is missing.
     """
+    from panoptag_pyg.errors import ConfigError
     from panoptag_pyg.events import EventFile
     from panoptag_pyg.events.manifest import Manifest
-    from panoptag_pyg.simulation import SubjetOptions
+    from panoptag_pyg.simulation import Pileup, SubjetOptions
     from panoptag_pyg.simulation import simulate as run
 
     if workers is None:
         workers = granted_cores()
     if events is None and lhe is None:
         events = 1000
+    if pileup_library is not None and pileup is None:
+        raise ConfigError("--pileup-library needs --pileup, which says how much of it there is")
     command = shlex.join(["panoptag", *sys.argv[1:]])
     path = run(
         process,
@@ -99,7 +109,7 @@ def simulate(
         round_bits=round_bits,
         subjets=SubjetOptions() if subjets else None,
         lhe=lhe,
-        pileup=pileup,
+        pileup=None if pileup is None else Pileup.parse(pileup, pileup_library),
         shards=shards,
         scheduler=scheduler,
         command=command,

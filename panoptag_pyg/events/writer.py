@@ -160,7 +160,9 @@ class EventFileWriter:
         """
         clash = set(attributes) & set(RESERVED_ATTRIBUTES)
         if self._file is None or clash:
-            raise ValueError("the writer is closed" if self._file is None else f"attributes {sorted(clash)} are its own")
+            raise ValueError(
+                "the writer is closed" if self._file is None else f"attributes {sorted(clash)} are its own"
+            )
         for name, value in attributes.items():
             plain = isinstance(value, (str, int, float, np.integer, np.floating)) and not isinstance(value, bool)
             self._file.attrs[name] = value if plain else json.dumps(value)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from panoptag_pyg.errors import ConfigError
 from panoptag_pyg.events import EventFileWriter
 from panoptag_pyg.progress import progress
 from panoptag_pyg.simulation.blocks import block_tasks, simulate_blocks
@@ -35,7 +34,7 @@ def simulate(
     round_bits: int | None = None,
     subjets: SubjetOptions | None = None,
     lhe: str | Path | None = None,
-    pileup: str | Pileup | None = None,
+    pileup: str | float | Pileup | None = None,
     shards: int | None = None,
     scheduler: str | None = None,
     command: str | None = None,
@@ -68,8 +67,8 @@ def simulate(
         lhe: file of Les Houches events, plain or gzipped, that PYTHIA showers in place of a process of its own. Beams
             and weights are the file's; events that PYTHIA can't shower are left out and counted in the attribute
             ``num_events_dropped``. Default ``None``.
-        pileup: collisions on top of each event: what ``--pileup`` takes, such as ``"60"``, or an object. Default
-            ``None``.
+        pileup: mean number of minimum-bias collisions on top of each event: 60, or what else ``--pileup`` takes; a
+            :class:`~panoptag_pyg.simulation.Pileup` also says which file holds them. Default ``None``: none.
         shards: make so many files in the folder ``output``, with a manifest; what is complete there is kept. Default
             ``None``: one file.
         scheduler: address or scheduler file of a Dask cluster that does the work, in place of ``workers``. Default
@@ -100,10 +99,9 @@ def simulate(
         subjets=subjets,
         lhe=lhe,
         pileup=pileup,
+        workers=workers,
         command=command,
     )
-    if workers < 1:
-        raise ConfigError(f"the number of workers is {workers}, expected at least 1")
     output = Path(os.fspath(output))
     if shards is not None:
         simulate_shards(plan, output, shards, workers=workers, scheduler=scheduler, overwrite=overwrite)
