@@ -15,50 +15,57 @@ except ImportError:  # a platform without wheels
 _PIPELINE = (h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE)
 
 
-def read_slice(dataset: h5py.Dataset, start: int, stop: int) -> np.ndarray:
-    """``dataset[start:stop]`` of a 1-D dataset.
+class SliceReader:
+    """Reads slices of one 1-D dataset.
 
     Chunks that went through shuffle and deflate, as :class:`~panoptag_pyg.events.EventFileWriter` writes them, are read
-    raw and decompressed here; all others are HDF5's to read.
+    raw and decompressed here; those of other datasets are HDF5's to read. What has to be asked of HDF5 is asked once:
+    for short slices asking takes longer than reading.
 
     Args:
-        dataset: 1-D, of numbers.
-        start: the first entry.
-        stop: one after the last.
-
-    Raises:
-        OSError: if the file is damaged.
-
-    Shapes:
-        returns [stop − start], of the dataset's type.
+        dataset: 1-D, of numbers; not resized while this reader lives.
     """
-    if stop <= start:
-        return np.empty(0, dtype=dataset.dtype)
-    if not _is_ours(dataset):
-        return dataset[start:stop]
-    length = dataset.chunks[0]
-    if stop - start == 1 or stop > dataset.shape[0]:
-        return dataset[start:stop]
-    result = np.empty(stop - start, dtype=dataset.dtype)
-    for first in range(start - start % length, stop, length):
-        low, high = max(first, start), min(first + length, stop)
-        try:
-            mask, raw = dataset.id.read_direct_chunk((first,))
-        except (OSError, RuntimeError):
-            mask, raw = -1, b""  # a chunk that was never written holds the fill value
-        if mask != 0:  # a filter was left out for this chunk
-            result[low - start : high - start] = dataset[low:high]
-            continue
-        _inflate(raw, length, result[low - start : high - start], low - first)
-    return result
+
+    def __init__(self, dataset: h5py.Dataset) -> None:
+        self._dataset = dataset
+        self._chunk: int | None = dataset.chunks[0] if _is_ours(dataset) else None
+        self._length: int = dataset.shape[0]
+        self.dtype: np.dtype = dataset.dtype
+
+    def __len__(self) -> int:
+        return self._length
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """``dataset[start:stop]``.
+
+        Raises:
+            OSError: if the file is damaged.
+
+        Shapes:
+            returns [stop − start], of the dataset's type.
+        """
+        stop = min(stop, self._length)
+        if self._chunk is None or stop - start <= 1:
+            return self._dataset[start:stop]
+        result = np.empty(stop - start, dtype=self.dtype)
+        for first in range(start - start % self._chunk, stop, self._chunk):
+            low, high = max(first, start), min(first + self._chunk, stop)
+            try:
+                mask, raw = self._dataset.id.read_direct_chunk((first,))
+            except (OSError, RuntimeError):
+                mask, raw = -1, b""
+            if mask:  # a filter was left out for this chunk, or it can't be had raw
+                result[low - start : high - start] = self._dataset[low:high]
+            else:
+                _inflate(raw, self._chunk, result[low - start : high - start], low - first)
+        return result
 
 
 def _is_ours(dataset: h5py.Dataset) -> bool:
     if dataset.chunks is None or not dataset.dtype.isnative:
         return False
     properties = dataset.id.get_create_plist()
-    count = properties.get_nfilters()
-    return count == 2 and tuple(properties.get_filter(i)[0] for i in range(count)) == _PIPELINE
+    return tuple(properties.get_filter(i)[0] for i in range(properties.get_nfilters())) == _PIPELINE
 
 
 def _inflate(raw: bytes, length: int, out: np.ndarray, skip: int) -> None:
@@ -66,7 +73,7 @@ def _inflate(raw: bytes, length: int, out: np.ndarray, skip: int) -> None:
     size = out.dtype.itemsize
     try:
         data = zlib.decompress(raw, bufsize=length * size)
-    except zlib.error as error:
+    except zlib.error as error:  # type: ignore[misc]
         raise OSError(f"a chunk can't be decompressed: {error}") from error
     if len(data) != length * size:
         raise OSError(f"a chunk holds {len(data)} bytes, expected {length * size}")

@@ -111,7 +111,7 @@ def constituent_features(block: EventBlock) -> np.ndarray:
 
 
 def _phi_float32(phi: np.ndarray) -> np.ndarray:
-    if phi.dtype == np.float32 and len(phi) and -_PI < phi.min() and phi.max() < _PI:
+    if phi.dtype == np.float32 and len(phi) and phi.min() > -_PI and phi.max() < _PI:
         return phi
     # float32(−π) lies below −π and float32(π) above π; both are the same direction and stay inside [−π, π] as float32.
     return wrap_phi(phi).astype(np.float32)

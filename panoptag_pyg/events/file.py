@@ -13,7 +13,7 @@ import numpy as np
 
 from panoptag_pyg.errors import EventFileError
 from panoptag_pyg.events.block import EventBlock, check_offsets
-from panoptag_pyg.events.chunks import read_slice
+from panoptag_pyg.events.chunks import SliceReader
 from panoptag_pyg.events.schema import (
     COLUMNS,
     CONSTITUENT_COLUMNS,
@@ -40,6 +40,7 @@ class EventFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._handle: h5py.File | None = None
+        self._readers: dict[str, SliceReader] = {}  # of the open handle
         self._process_id = -1
         self._check_header()
         self.attributes: dict[str, Any] = {
@@ -47,7 +48,8 @@ class EventFile:
         }
         self.processes: list[str] = self._read_names("processes")
         #: What ``event/source`` counts through: the simulations or files that the events come from.
-        self.sources: list[str] = self._read_names("sources") if "sources" in self._file.attrs else [self._source()]
+        told = "sources" in self._file.attrs or "sources" in self._file
+        self.sources: list[str] = self._read_names("sources") if told else [self._source()]
         #: Names of the columns of constituents that this file has.
         self.constituent_columns: tuple[str, ...] = tuple(c.name for c in CONSTITUENT_COLUMNS if c.path in self._file)
         self.pfo_offsets: np.ndarray = self._file["pfo/offsets"][:]
@@ -126,8 +128,7 @@ class EventFile:
             groups: dict[str, dict[str, np.ndarray]] = {group: {} for group in GROUPS}
             for column in COLUMNS:
                 groups[column.group][column.name] = self._read_column(column, rows[column.group])
-            constituent_offsets = self._file["jet/constituent_offsets"][jet.start : jet.stop + 1]
-            entries = self._file[CONSTITUENTS]
+            constituent_offsets = self._reader("jet/constituent_offsets").read(jet.start, jet.stop + 1)
             check_offsets(
                 constituent_offsets - constituent_offsets[0],
                 jet.stop - jet.start,
@@ -135,7 +136,7 @@ class EventFile:
                 f"{self.path}: jet/constituent_offsets",
             )
             inside = slice(int(constituent_offsets[0]), int(constituent_offsets[-1]))
-            constituents = read_slice(entries, inside.start, inside.stop)
+            constituents = self._reader(CONSTITUENTS).read(inside.start, inside.stop)
             constituent = {
                 column.name: self._read_column(column, inside)
                 for column in CONSTITUENT_COLUMNS
@@ -198,6 +199,7 @@ class EventFile:
     def close(self) -> None:
         """Close the file; reading opens it again."""
         if self._handle is not None:
+            self._readers.clear()
             self._handle.close()
             self._handle = None
 
@@ -208,13 +210,14 @@ class EventFile:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_handle": None, "_process_id": -1}
+        return {**self.__dict__, "_handle": None, "_readers": {}, "_process_id": -1}
 
     @property
     def _file(self) -> h5py.File:
         # An HDF5 handle must not cross a fork: each loader worker opens its own.
         if self._handle is None or self._process_id != os.getpid():
             self._handle = self._open()
+            self._readers = {}
             self._process_id = os.getpid()
         return self._handle
 
@@ -281,6 +284,8 @@ class EventFile:
 
     def _read_names(self, attribute: str) -> list[str]:
         found = self._file.attrs.get(attribute)
+        if found is None and attribute in self._file:  # too long for an attribute
+            found = self._file[attribute][:].tobytes()
         try:
             names = json.loads(found)
         except (TypeError, ValueError):
@@ -317,9 +322,15 @@ class EventFile:
             )
 
     def _read_column(self, column: Any, rows: slice) -> np.ndarray:
-        if column.path not in self._file:  # what this file doesn't know
+        if not self.has(column.path):  # what this file doesn't know
             return np.full(rows.stop - rows.start, column.default, dtype=column.dtype)
-        return read_slice(self._file[column.path], rows.start, rows.stop).astype(column.dtype, copy=False)
+        return self._reader(column.path).read(rows.start, rows.stop).astype(column.dtype, copy=False)
+
+    def _reader(self, path: str) -> SliceReader:
+        file = self._file  # opens it if need be, which forgets the readers of another process's handle
+        if path not in self._readers:
+            self._readers[path] = SliceReader(file[path])
+        return self._readers[path]
 
 
 def _decode(value: Any) -> Any:

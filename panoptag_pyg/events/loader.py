@@ -13,7 +13,6 @@ from panoptag_pyg.events.batching import window_of, window_to_batch
 from panoptag_pyg.events.dataset import EventDataset
 from panoptag_pyg.events.sampling import plan_epoch
 
-
 #: Events whose features are computed together.
 GROUP_EVENTS = 512
 
@@ -21,7 +20,7 @@ GROUP_EVENTS = 512
 class EventLoader:
     """Iterate over a dataset's batches; no stage pads, none builds an object per event.
 
-    A window of about 4,096 events is read in contiguous pieces and its batches are cut from it. The order depends on
+    A window of up to 4,096 events is read in contiguous pieces and its batches are cut from it. The order depends on
     ``seed`` and the epoch (:meth:`set_epoch`) only: workers change nothing but the speed.
 
     Args:
