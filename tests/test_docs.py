@@ -207,6 +207,13 @@ def test_numbers_in_the_docs_are_those_of_the_committed_benchmarks() -> None:
                 assert float(quoted[2].replace(",", "")) == round(row[column]["value"], digits), (name, column)
 
 
+def test_what_is_learned_of_pileup_is_what_was_measured() -> None:
+    page = " ".join((ROOT / "docs" / "simulation.md").read_text(encoding="utf-8").split())
+    run = json.loads((ROOT / "benchmarks" / "results" / "pileup_tasks.json").read_text(encoding="utf-8"))["results"]
+    jets, pfos = (run[task]["figures"]["AUC"]["value"] for task in ("pileup_jet", "pfo_pileup"))
+    assert f"an AUC of {jets:.3f} for jets and {pfos:.3f} for PFOs" in page
+
+
 def test_every_network_is_in_the_table() -> None:
     from panoptag_pyg.backbones import backbone_names
     from panoptag_pyg.models import tagger_names
