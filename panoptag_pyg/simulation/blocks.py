@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 import threading
 from collections.abc import Generator, Iterable
-from dataclasses import replace
 
 from panoptag_pyg.events import EventBlock
 from panoptag_pyg.simulation.pipeline import EVENTS_PER_BLOCK, BlockSimulator, SimulationConfig
@@ -42,8 +41,6 @@ def simulate_blocks(
     if scheduler is not None:
         from panoptag_pyg.simulation.cluster import cluster_blocks
 
-        if config.lhe is not None:
-            config = replace(config, lhe=config.lhe.absolute())  # workers run in other folders
         yield from cluster_blocks(config, tasks, scheduler)
     elif min(workers, len(tasks)) <= 1:
         simulator = BlockSimulator(config)

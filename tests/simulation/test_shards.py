@@ -273,6 +273,7 @@ def test_refusals_leave_nothing(tmp_path):
 
 def test_differences():
     assert difference({"a": 1, "b": [1]}, {"a": 1, "b": [1]}) is None
+    assert difference({"a": float("nan")}, {"a": float("nan")}) is None
     assert difference({"a": {"b": 1}}, {"a": {"b": 2}}) == "a.b is 1 there and 2 here"
     assert difference({"a": 1}, {}) == "a is 1 there and not set here"
     assert difference({"a": ["x", "y"]}, {"a": ["x", "z"]}) == "a is 'y' there and 'z' here"
