@@ -85,11 +85,12 @@ docs: $(READY) ## build the site into docs/_build/html; a warning is an error
 readme: $(READY) ## put the demo's measured table and figures into README.md
 	$(PYTHON) docs/readme_results.py demo
 
-tables: $(READY) ## put the committed runs and all networks into docs/benchmarks.md, comparison.md and backbones.md
+tables: $(READY) ## put the committed runs, all networks and all process cards into their pages of docs/
 	$(PYTHON) docs/benchmark_tables.py
 	$(PYTHON) docs/comparison_tables.py
 	$(PYTHON) docs/network_tables.py
 	$(PYTHON) docs/tw_tables.py
+	$(PYTHON) docs/process_tables.py
 
 constraints: $(READY) ## move every pin but PyTorch's to the newest release that fits
 	$(PIP) install --upgrade --upgrade-strategy eager --prefer-binary 'torch==$(TORCH_VERSION)' --editable '.[all]'
