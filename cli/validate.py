@@ -33,12 +33,13 @@ def validate(
         ),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with code 1 if any check asks for a look.")] = False,
+    figures: Annotated[bool, typer.Option(help="Draw the figures.")] = True,
     overwrite: Overwrite = False,
 ) -> None:
     """Check a simulation: figures and chi-squares against its cards, or beside a second file."""
     from rich.console import Console
 
-    from panoptag_pyg.events.dataset import find_files
+    from panoptag_pyg.events.files import find_files
     from panoptag_pyg.validation import validate as run
     from panoptag_pyg.validation.page import rates
     from panoptag_pyg.validation.report import check_folder
@@ -52,7 +53,7 @@ def validate(
         detector=detector,
         command=shlex.join(["panoptag", *sys.argv[1:]]),
     )
-    page = found.save(output, overwrite)
+    page = found.save(output, overwrite, figures)
     console = Console()
     console.print(found.table())
     for line in (rates(found), *found.notes()):

@@ -111,7 +111,7 @@ def convert_delphes(
             num_pfos, num_jets = num_pfos + block.num_pfos, num_jets + block.num_jets
             advance(block.num_events)
         notes = [*_notes(profiles), *_notes_on_plan(plan, profiles), *_notes_on_counts(counts, plan)]
-        writer.set_attribute("notes", _shortened(notes))
+        writer.set_attributes({"notes": _shortened(notes)})
     return Converted(Path(output), total, num_pfos, num_jets, tuple(notes))
 
 

@@ -87,7 +87,7 @@ def read_events(step: Step, profile: FileProfile, plan: Plan, counts: Counts) ->
             first_event=step.start,
         )
     weight = _weights(step, layout.weight)
-    record = read_record(step, layout, weight) if layout.particles else None
+    record = read_record(step, layout, weight, profile.conventions) if layout.particles else None
     weak = weak_hadrons(record) if record is not None else np.zeros(0, dtype=np.int8)
     _add_truth(pfos, record, weak, profile, plan.card)
     pfo = {column.name: pfos.columns[column.name].astype(column.dtype) for column in columns("pfo")}

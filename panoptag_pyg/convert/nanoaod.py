@@ -140,7 +140,7 @@ def convert_nanoaod(
             pfos, jets_written = pfos + block.num_pfos, jets_written + block.num_jets
             advance(block.num_events)
         notes += _notes_after(counts, files, jets, puppi)
-        writer.set_attribute("notes", notes)
+        writer.set_attributes({"notes": notes})
     return Converted(Path(output), total, pfos, jets_written, tuple(notes))
 
 

@@ -48,7 +48,8 @@ class EventFile:
         }
         self.processes: list[str] = self._read_names("processes")
         #: What ``event/source`` counts through: the simulations or files that the events come from.
-        self.sources: list[str] = self._read_names("sources") if "sources" in self._file.attrs else [self._source()]
+        told = "sources" in self._file.attrs or "sources" in self._file
+        self.sources: list[str] = self._read_names("sources") if told else [self._source()]
         #: Names of the columns of constituents that this file has.
         self.constituent_columns: tuple[str, ...] = tuple(c.name for c in CONSTITUENT_COLUMNS if c.path in self._file)
         self.pfo_offsets: np.ndarray = self._file["pfo/offsets"][:]
@@ -283,6 +284,8 @@ class EventFile:
 
     def _read_names(self, attribute: str) -> list[str]:
         found = self._file.attrs.get(attribute)
+        if found is None and attribute in self._file:  # too long for an attribute
+            found = self._file[attribute][:].tobytes()
         try:
             names = json.loads(found)
         except (TypeError, ValueError):

@@ -21,7 +21,7 @@ from panoptag_pyg.events.file_entry import (
     file_sha256,
     relative_path,
 )
-from panoptag_pyg.events.files import find_files, manifest_path, total_bytes
+from panoptag_pyg.events.files import MANIFEST, find_files, manifest_path, total_bytes
 from panoptag_pyg.output import write_text
 
 FORMAT_NAME = "panoptag-manifest"
@@ -122,6 +122,25 @@ class Manifest(BaseModel):
         if isinstance(paths, (str, os.PathLike)) and os.path.isdir(paths):
             folder = Path(paths)
         return cls.gather([describe_file(path, folder, advance) for path in found], folder)
+
+    @classmethod
+    def renew(cls, folder: PathLike, advance: Advance = lambda n: None) -> Manifest:
+        """Describe a folder as it is now: its ``*.h5``, or else the manifests of the folders in it, put together.
+
+        Args:
+            folder: the folder; a manifest that it has isn't looked at.
+            advance: as for :meth:`of`.
+
+        Raises:
+            EventFileError: if there is neither, or a file is damaged.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise EventFileError(f"{folder} is not a folder; a manifest describes the event files of a folder")
+        inner = sorted(path for path in folder.glob("*/" + MANIFEST))
+        if inner and not any(folder.glob("*.h5")):
+            return cls.merge([cls.load(path) for path in inner], folder)
+        return cls.of(folder, advance)
 
     @classmethod
     def gather(cls, entries: Iterable[FileEntry], folder: PathLike) -> Manifest:

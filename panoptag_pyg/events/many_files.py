@@ -42,10 +42,19 @@ def open_files(paths: PathLike | Sequence[PathLike]) -> tuple[list[EventFile], O
             files += [ListedFile(manifest, entry) for entry in manifest.files]
         else:
             for single in find_files(path):
-                files.append(opened.use(EventFile(single)))
+                file = opened.use(EventFile(single))
+                _share(file.attributes, files[-1].attributes if files else {})
+                files.append(file)
     if not files:
         find_files(paths)  # says what there isn't
     return files, opened
+
+
+def _share(attributes: dict[str, Any], before: dict[str, Any]) -> None:
+    """Keep equal cards and settings of many files in memory once."""
+    for name, value in attributes.items():
+        if before.get(name) == value:
+            attributes[name] = before[name]
 
 
 class OpenFiles:
@@ -85,7 +94,7 @@ class ListedFile(EventFile):
         self.processes = list(entry.processes)
         self.sources = list(entry.sources)
         self.constituent_columns = entry.constituent_columns
-        self._manifest = manifest
+        self.manifest = manifest
         self._handle = None
         self._process_id = -1
         self._offsets: tuple[np.ndarray, np.ndarray] | None = None
@@ -93,7 +102,7 @@ class ListedFile(EventFile):
     @property
     def attributes(self) -> dict[str, Any]:  # type: ignore[override]
         """All attributes of the file."""
-        return self._manifest.attributes_of(self.entry)
+        return self.manifest.attributes_of(self.entry)
 
     @property
     def num_events(self) -> int:
@@ -149,7 +158,7 @@ class ListedFile(EventFile):
     def _open(self) -> Any:
         # Every column was looked at when the manifest was made. Looking again at each opening would take ten times
         # longer than the opening itself, and loader workers open all files anew in every epoch.
-        self._manifest.check_size(self.entry)
+        self.manifest.check_size(self.entry)
         return super()._open()
 
     def _read_offsets(self) -> tuple[np.ndarray, np.ndarray]:

@@ -29,6 +29,8 @@ from panoptag_pyg.output import Disk, refusal
 # 16k entries: the PFOs of some 50 events. A shuffled epoch reads runs of 256 events, whose first and last chunk it
 # decompresses for nothing; larger chunks would make that more, smaller ones cost as much in calls.
 CHUNK_ENTRIES = 16384
+#: HDF5 keeps attributes of up to 64 kB; thousands of sources are longer, and become a dataset.
+LONGEST_ATTRIBUTE = 60_000
 
 
 def round_mantissa(values: np.ndarray, bits: int) -> np.ndarray:
@@ -140,7 +142,11 @@ class EventFileWriter:
         self._file.attrs["format"] = FORMAT_NAME
         self._file.attrs["version"] = FORMAT_VERSION
         self._file.attrs["processes"] = json.dumps(self.processes)
-        self._file.attrs["sources"] = json.dumps(self.sources)
+        sources = json.dumps(self.sources)
+        if len(sources) <= LONGEST_ATTRIBUTE:
+            self._file.attrs["sources"] = sources
+        else:
+            self._file["sources"] = np.frombuffer(sources.encode(), dtype=np.uint8)
         self.set_attributes(attributes)
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
@@ -150,23 +156,16 @@ class EventFileWriter:
             attributes: strings, numbers, or anything JSON can hold; they replace those of the same name.
 
         Raises:
-            ValueError: if the writer is closed.
+            ValueError: if the writer is closed, or writes one of these itself.
         """
-        if self._file is None:
-            raise ValueError("the writer is closed")
+        clash = set(attributes) & set(RESERVED_ATTRIBUTES)
+        if self._file is None or clash:
+            raise ValueError(
+                "the writer is closed" if self._file is None else f"attributes {sorted(clash)} are its own"
+            )
         for name, value in attributes.items():
-            self.set_attribute(name, value)
-
-    def set_attribute(self, name: str, value: Any) -> None:
-        """Add provenance that is known only when the events are: a string, a number, or anything JSON can hold.
-
-        Raises:
-            ValueError: the writer is closed, or writes this attribute itself.
-        """
-        if self._file is None or name in RESERVED_ATTRIBUTES:
-            raise ValueError("the writer is closed" if self._file is None else f"attribute {name} is the writer's own")
-        plain = isinstance(value, (str, int, float, np.integer, np.floating)) and not isinstance(value, bool)
-        self._file.attrs[name] = value if plain else json.dumps(value)
+            plain = isinstance(value, (str, int, float, np.integer, np.floating)) and not isinstance(value, bool)
+            self._file.attrs[name] = value if plain else json.dumps(value)
 
     def _create_column(self, column: Column) -> None:
         assert self._file is not None

@@ -124,8 +124,8 @@ class ExternalPythia(Pythia):
                 f"{self.hard_events.origin}; leave it out"
             )
         # The number that each event carried, where the coupling stands.
-        tags = np.asarray(batch.layout.content("info").content("alphaEM").data)[: len(batch)] if len(batch) else []
-        numbers = np.rint(np.asarray(tags, dtype=np.float64)).astype(np.int64) - 1
+        tags = np.asarray(batch.layout.content("info").content("alphaEM").data)[: len(batch)]
+        numbers = np.rint(tags).astype(np.int64) - 1
         usable = int(np.sum(numbers[:-1] >= 0))
         part = batch_to_arrays(batch, usable) if usable else _no_events()
         part.number = numbers[:usable]
@@ -133,7 +133,9 @@ class ExternalPythia(Pythia):
         lost = len(numbers) > 0 and numbers[-1] >= 0
         return part, int(numbers[-1]) if lost else max(hard) + 1
 
-    def _refuse_failures(self, block: int, hard: dict[int, HardEvent], parts: list[GeneratedEvents], tried: int) -> None:
+    def _refuse_failures(
+        self, block: int, hard: dict[int, HardEvent], parts: list[GeneratedEvents], tried: int
+    ) -> None:
         made = {int(number) for part in parts for number in part.number}  # type: ignore[union-attr]
         failed = [number for number in hard if number < tried and number not in made]
         if len(failed) < _FEW or len(failed) <= MAX_FAILURES * tried:
@@ -191,7 +193,6 @@ def _make_feed(pythia8mc: ModuleType, source: HardEvents) -> Any:
 
 
 def _no_events() -> GeneratedEvents:
-    whole, real = np.zeros(0, dtype=np.int32), np.zeros(0)
-    columns = dict.fromkeys(("pdg", "status", "mother"), whole)
-    columns |= dict.fromkeys(("px", "py", "pz", "e", "mass", "x", "y", "z", "tau", "weight"), real)
-    return GeneratedEvents(offsets=np.zeros(1, dtype=np.int64), **columns)
+    real = dict.fromkeys(("px", "py", "pz", "e", "mass", "x", "y", "z", "tau", "weight"), np.zeros(0))
+    whole = dict.fromkeys(("pdg", "status", "mother"), np.zeros(0, dtype=np.int32))
+    return GeneratedEvents(offsets=np.zeros(1, dtype=np.int64), **whole, **real)

@@ -67,9 +67,7 @@ def _init(source: HardEvents) -> str:
     beams = " ".join(str(pdg) for pdg, _ in source.beams) + " " + " ".join(_real(energy) for _, energy in source.beams)
     # No group and set of parton densities: which numbers they have in LHAPDF isn't known here.
     lines = [f"{beams} -1 -1 -1 -1 {source.strategy} {len(source.processes)}"]
-    lines += [
-        f"{_real(p.cross_section)} {_real(p.error)} {_real(p.largest_weight)} {p.id}" for p in source.processes
-    ]
+    lines += [f"{_real(p.cross_section)} {_real(p.error)} {_real(p.largest_weight)} {p.id}" for p in source.processes]
     return "<init>\n" + "\n".join(lines) + "\n</init>\n"
 
 

@@ -213,7 +213,9 @@ def concatenate(parts: list[GeneratedEvents]) -> GeneratedEvents:
     """Events of several batches in one; without their charges."""
     if len(parts) == 1:
         return parts[0]
-    names = [name for name, values in vars(parts[0]).items() if name not in ("offsets", "charges") and values is not None]
+    names = [
+        name for name, values in vars(parts[0]).items() if name not in ("offsets", "charges") and values is not None
+    ]
     lengths = np.concatenate([np.diff(part.offsets) for part in parts])
     return GeneratedEvents(
         offsets=np.concatenate([[0], np.cumsum(lengths)]),

@@ -8,7 +8,7 @@ import os
 import platform
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from panoptag_pyg.simulation.detector_card import DetectorCard
 from panoptag_pyg.simulation.labels import RULES
 from panoptag_pyg.simulation.les_houches_file import LesHouchesFile
 from panoptag_pyg.simulation.pileup import Pileup
+from panoptag_pyg.simulation.pileup_cache import beam_settings
 from panoptag_pyg.simulation.pipeline import EVENTS_PER_BLOCK, SimulationConfig
 from panoptag_pyg.simulation.subjets import SubjetOptions
 
@@ -62,10 +63,14 @@ def plan_simulation(
     round_bits: int | None = None,
     subjets: SubjetOptions | None = None,
     lhe: str | Path | None = None,
-    pileup: str | Pileup | None = None,
+    pileup: str | float | Pileup | None = None,
+    workers: int = 1,
     command: str | None = None,
 ) -> SimulationPlan:
     """Check what is asked for and gather what decides the events; see :func:`~panoptag_pyg.simulation.simulate`.
+
+    Nothing is simulated yet, but pileup's library of minimum-bias collisions, if there is none: workers of any kind
+    find it ready.
 
     Raises:
         ConfigError: an unknown process, detector, setup, label or setting; a number out of range.
@@ -79,9 +84,15 @@ def plan_simulation(
     label = chosen.label if label is None else label
     if label not in RULES:
         raise ConfigError(f"unknown label rule '{label}'{suggest(label, RULES)}")
-    for name, value, least in (("number of events", num_events, 1), ("seed", seed, 0)):
+    for name, value, least in (
+        ("number of events", num_events, 1),
+        ("seed", seed, 0),
+        ("number of workers", workers, 1),
+    ):
         if value is not None and value < least:
             raise ConfigError(f"the {name} is {value}, expected at least {least}")
+    if num_events is None and lhe is None:
+        raise ConfigError("how many events? only a file of events (lhe) can say it itself")
     if round_bits is not None and not 1 <= round_bits <= 23:
         raise ConfigError(f"round_bits is {round_bits}, expected 1 to 23 bits of mantissa")
     for module in ("pythia8mc", "awkward", "fastjet"):
@@ -96,8 +107,12 @@ def plan_simulation(
         subjets=subjets,
         matrix_element=process_card.matrix_element,
         lhe=None if lhe is None else Path(os.fspath(lhe)).resolve(),
-        pileup=Pileup.parse(pileup) if isinstance(pileup, str) else pileup,
     )
+    if pileup is not None:
+        wanted = pileup if isinstance(pileup, Pileup) else Pileup.parse(pileup)
+        # A file of hard events says itself which beams collide.
+        beams = () if config.lhe is None else beam_settings(LesHouchesFile(config.lhe).beams)
+        config = replace(config, pileup=wanted.with_library((*config.settings, *beams), workers))
     attributes: dict[str, Any] = {
         "process_card": process_card.model_dump(mode="json"),
         "detector_card": detector_card.model_dump(mode="json"),
@@ -112,6 +127,8 @@ def plan_simulation(
     }
     if subjets is not None:
         attributes["subjets"] = subjets.model_dump(mode="json")
+    if config.pileup is not None:
+        attributes["pileup"] = config.pileup.attributes()
     if command is not None:
         attributes["command"] = command
     parts: list[Any] = [config.settings, config.matrix_element]
@@ -120,8 +137,7 @@ def plan_simulation(
         num_events = _events_of_file(hard, num_events)
         attributes["lhe"] = hard.describe()
         parts.append(hard.digest)
-    if num_events is None:
-        raise ConfigError("how many events? only a file of events (lhe) can say it itself")
+    assert num_events is not None
     attributes["cross_section_pb"], attributes["cross_section_error_pb"] = cross_section(config)
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
     source = f"{process_card.name} seed={seed} settings={digest}"

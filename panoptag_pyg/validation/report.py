@@ -191,12 +191,13 @@ class Validation:
 
         return rich_table(self)
 
-    def save(self, folder: str | os.PathLike[str], overwrite: bool = False) -> Path:
+    def save(self, folder: str | os.PathLike[str], overwrite: bool = False, figures: bool = True) -> Path:
         """Write the page, the figures and the numbers.
 
         Args:
             folder: to make.
             overwrite: replace an older report there. Default ``False``.
+            figures: draw too. Default ``True``.
 
         Returns:
             The page's path.
@@ -209,9 +210,10 @@ class Validation:
 
         folder = Path(folder)
         with atomic_folder(folder, overwrite) as temporary:
-            (temporary / FIGURES).mkdir()
             images = {}
-            for name, figure in all_figures(self):
+            if figures:
+                (temporary / FIGURES).mkdir()
+            for name, figure in all_figures(self) if figures else ():
                 path = temporary / FIGURES / f"{name}.png"
                 figure.savefig(path)
                 images[name] = path.read_bytes()

@@ -92,11 +92,13 @@ def event_text(event: HardEvent, extra: str = "") -> str:
 
 
 def file_text(
-    events: Sequence[HardEvent | str], strategy: int = 3, version: str = "1.0", header: str = "", init: str | None = None
+    events: Sequence[HardEvent | str],
+    strategy: int = 3,
+    version: str = "1.0",
+    header: str = "",
+    init: str | None = None,
 ) -> str:
     """A Les Houches file of these events (texts are taken as they are)."""
     init = INIT.format(strategy=strategy) if init is None else init
     body = "".join(event if isinstance(event, str) else event_text(event) for event in events)
-    return (
-        f'<LesHouchesEvents version="{version}">\n{header}<init>\n{init}</init>\n{body}</LesHouchesEvents>\n'
-    )
+    return f'<LesHouchesEvents version="{version}">\n{header}<init>\n{init}</init>\n{body}</LesHouchesEvents>\n'

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers.hard_events import HardEventList
 
 from panoptag_pyg.output import OutputError
-from helpers.hard_events import HardEventList
 from panoptag_pyg.simulation.les_houches_file import LesHouchesFile
 from panoptag_pyg.simulation.les_houches_writer import write_lhe
 from panoptag_pyg.simulation.matrix_elements import make_matrix_element

@@ -97,7 +97,10 @@ def test_without_the_top_quarks_mass_it_is_pythias_own_process():
     theirs = pythia.infoPython().sigmaGen() * 1e9
     window = (np.arctan((86**2 - 80.385**2) / 80.385 / 2.085) - np.arctan((75**2 - 80.385**2) / 80.385 / 2.085)) / np.pi
     # Σ over the other quark of |V|² is 1 for u, c, d and s, but b has the top quark alone to go to.
-    light = (lambda d, x: d.xf(21, x, 30_000), lambda d, x: sum(d.xf(q, x, 30_000) for q in (1, -1, 2, -2, 3, -3, 4, -4)))
+    light = (
+        lambda d, x: d.xf(21, x, 30_000),
+        lambda d, x: sum(d.xf(q, x, 30_000) for q in (1, -1, 2, -2, 3, -3, 4, -4)),
+    )
     ours = integrated(FIXED, (0.5, 80.385), light, min_pt=100.0) * window
     # PYTHIA's g²/4 is π α/sin²θ_W with a running α, ours √2 G_F m_W².
     weak = np.pi * pythia.coupSM.alphaEM(80.385**2) / pythia.coupSM.sin2thetaW() / (np.sqrt(2) * 1.16637e-5 * 80.385**2)
