@@ -21,7 +21,7 @@ from panoptag_pyg.validation.quantities import QUANTITIES, Quantity
 from panoptag_pyg.validation.reference import reference_of
 from panoptag_pyg.validation.response import ETA_EDGES, PT_EDGES, jets_of, response
 from panoptag_pyg.validation.sample import ERROR_PT_EDGES, SYMMETRIC, Sample
-from panoptag_pyg.validation.truth_figures import truth_figures
+from panoptag_pyg.validation.truth_figures import log_y, truth_figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -281,7 +281,7 @@ def impact_figure(validation: Validation) -> Figure:
                     label=f"{name} jets{extra}",
                 )  # fmt: skip
         quantity = next(q for q in QUANTITIES if q.group == f"track/{column}")
-        axes.set_yscale("log")
+        log_y(axes)
         axes.set_xlabel(quantity.label)
         axes.set_ylabel("share of tracks per unit")
         axes.set_xlim(quantity.edges[0], quantity.edges[-1])
@@ -320,7 +320,8 @@ def error_figure(validation: Validation) -> Figure:
                 edges = [*table["pt_above"], 1e4]
                 label = "card" if number == 0 else None
                 axes.stairs(values, edges, baseline=None, color="black", linewidth=1, label=label, zorder=1)
-        axes.set(xscale="log", yscale="log", xlabel="measured $p_T$ [GeV]", xlim=(0.1, 100))
+        axes.set(xscale="log", xlabel="measured $p_T$ [GeV]", xlim=(0.1, 100))
+        log_y(axes)
         axes.set_ylabel(rf"mean $\sigma({'d_0' if name == 'd0' else 'd_z'})$ [mm]")
         axes.legend(loc="upper right")
     return figure
