@@ -39,7 +39,7 @@ def validate(
     """Check a simulation: figures and chi-squares against its cards, or beside a second file."""
     from rich.console import Console
 
-    from panoptag_pyg.events.dataset import find_files
+    from panoptag_pyg.events.files import find_files
     from panoptag_pyg.validation import validate as run
     from panoptag_pyg.validation.page import rates
     from panoptag_pyg.validation.report import check_folder

@@ -16,6 +16,10 @@ class EventFileError(PanopTagError, ValueError):
     """An event file that is missing, cut short, of another version, or holds values no event can have."""
 
 
+class ConversionError(PanopTagError, ValueError):
+    """A file of another format that is missing, damaged, or lacks what its conversion needs."""
+
+
 class ConfigError(PanopTagError, ValueError):
     """A recipe, card, name or option that does not exist or doesn't fit."""
 

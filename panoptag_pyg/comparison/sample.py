@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from panoptag_pyg.comparison.fingerprint import digest, files_digest
 from panoptag_pyg.errors import ConfigError, EventFileError
 from panoptag_pyg.events import EventDataset
-from panoptag_pyg.events.dataset import find_files
+from panoptag_pyg.events.files import find_files
 from panoptag_pyg.training.data import held_out_events
 
 if TYPE_CHECKING:

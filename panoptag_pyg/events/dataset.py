@@ -1,11 +1,8 @@
-"""``EventDataset``: one file, several, a folder or a glob, as a PyG-style dataset of events."""
+"""``EventDataset``: one file, thousands, a folder or a glob, as a PyG-style dataset of events."""
 
 from __future__ import annotations
 
-import glob
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -18,40 +15,15 @@ from panoptag_pyg.events.block import EventBlock
 from panoptag_pyg.events.features import JET_FEATURES
 from panoptag_pyg.events.fields import Fields
 from panoptag_pyg.events.file import EventFile
+from panoptag_pyg.events.files import PathLike
+from panoptag_pyg.events.many_files import ListedFile, open_files
 from panoptag_pyg.events.schema import FLAVOUR_NAMES
-
-PathLike = str | os.PathLike[str]
 
 #: Runs of events with at most this many others between them are read in one go: cheaper than another seek per column.
 MAX_GAP = 64
 #: Neighbours that are read along with a single event: whoever asks for one mostly asks for the next.
 RUN = 64
-
-
-def find_files(paths: PathLike | Sequence[PathLike]) -> list[Path]:
-    """The event files meant by a file, a folder (its ``*.h5``), a glob, or a list of these; sorted within each.
-
-    Raises:
-        EventFileError: if one of them names nothing.
-    """
-    if isinstance(paths, (str, os.PathLike)):
-        paths = [paths]
-    files: list[Path] = []
-    for path in paths:
-        if os.path.isdir(path):
-            found = sorted(Path(path).glob("*.h5"))
-            problem = "has no *.h5 file; make one with panoptag simulate"
-        elif os.path.exists(path) or not glob.has_magic(str(path)):
-            found = [Path(path)]  # EventFile says what is wrong with it
-        else:
-            found = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
-            problem = "matches no file"
-        if not found:
-            raise EventFileError(f"{path} {problem}")
-        files += found
-    if not files:
-        raise EventFileError("no event file was named; give a file, a folder or a glob")
-    return files
+_COUNTED_AT_ONCE = 1 << 18
 
 
 class EventDataset(Dataset):
@@ -61,7 +33,8 @@ class EventDataset(Dataset):
     ``dataset[a:b]`` and :meth:`select` are views that share the files.
 
     Args:
-        paths: a file, several, a folder (its ``*.h5``), or a glob.
+        paths: a file, several, a folder (its ``*.h5``), a glob, or a manifest. Files that a manifest describes (the
+            folder's ``manifest.json``) aren't opened before their events are read, and few stay open.
         max_pfos: keep each event's leading PFOs in pT. Default ``None``: all.
         max_jets: keep each event's leading jets in pT. Default ``None``: all.
         edges: jet→PFO edges: ``None`` (default) for none, ``"all"``, or a ΔR.
@@ -90,7 +63,7 @@ class EventDataset(Dataset):
         processes: Sequence[str] = (),
     ) -> None:
         self.fields = Fields.parse(fields, jet_features)
-        self.files = [EventFile(path) for path in find_files(paths)]
+        self.files, self._opened = open_files(paths)
         for file in self.files:
             missing = [name for name in self.fields.constituent if name not in file.constituent_columns]
             if missing and file.num_constituents:
@@ -105,10 +78,12 @@ class EventDataset(Dataset):
         self.processes: list[str] = list(
             dict.fromkeys([*processes, *(name for file in self.files for name in file.processes)])
         )
-        self._process_index = [
-            np.array([self.processes.index(name) for name in file.processes], dtype=np.int16) for file in self.files
-        ]
+        #: Names of all files' sources; ``event/source`` of :meth:`read_block` counts through them.
+        self.sources: list[str] = list(dict.fromkeys(name for file in self.files for name in file.sources))
+        self._process_index = _indices_in(self.processes, [file.processes for file in self.files], np.int16)
+        self._source_index = _indices_in(self.sources, [file.sources for file in self.files], np.int32)
         self._first = np.concatenate(([0], np.cumsum([file.num_events for file in self.files])))
+        self._sizes: list[np.ndarray] = []  # PFOs and jets of all files' events [2, N], once they have been asked for
         self._indices: np.ndarray | None = None  # of a view: the events of the files that it shows
         self._recent: tuple[int, EventBlock] | None = None  # first event and block of the run read last
 
@@ -154,15 +129,25 @@ class EventDataset(Dataset):
         if len(chosen) == 0:
             return EventBlock.empty()
         wanted, place = np.unique(chosen, return_inverse=True)
-        file_of = np.searchsorted(self._first, wanted, side="right") - 1
         blocks = []
-        for number in np.unique(file_of):
-            block = _read_near(self.files[number], wanted[file_of == number] - self._first[number])
+        for number, start, stop in self._pieces(wanted):
+            file = self._opened.use(self.files[number])
+            block = _read_near(file, wanted[start:stop] - self._first[number])
             block.event["process"] = self._process_index[number][block.event["process"]]
+            block.event["source"] = self._source_index[number][block.event["source"]]
             if len(self.fields.jet_features) > len(JET_FEATURES):
-                block.jet[RADIUS] = np.full(block.num_jets, jet_radius(self.files[number].attributes))
+                block.jet[RADIUS] = np.full(block.num_jets, jet_radius(file.attributes))
             blocks.append(block)
         return EventBlock.concatenate(blocks).select(place).leading(self.max_pfos, self.max_jets)
+
+    def _pieces(self, wanted: np.ndarray) -> Iterator[tuple[int, int, int]]:
+        """Number of each file that has some of ``wanted`` (ascending), and which of them: from, up to."""
+        if len(wanted):
+            first, last = np.searchsorted(self._first, wanted[[0, -1]], side="right") - 1
+            cuts = np.searchsorted(wanted, self._first[first : last + 2])
+            for number, start, stop in zip(range(first, last + 1), cuts[:-1], cuts[1:], strict=True):
+                if stop > start:
+                    yield number, start, stop
 
     def _read_one(self, index: int) -> EventBlock:
         start = index - index % RUN
@@ -178,26 +163,89 @@ class EventDataset(Dataset):
         file = np.repeat(np.arange(len(self.files), dtype=np.int32), np.diff(self._first))
         return file if self._indices is None else file[self._indices]
 
+    def event_keys(self) -> tuple[np.ndarray, np.ndarray]:
+        """What names each event for ever: source, int32 [len], as :attr:`sources` counts, and ``id``, int64 [len].
+
+        Reads these two columns alone.
+        """
+        events = np.arange(len(self)) if self._indices is None else self._indices
+        wanted, place = np.unique(events, return_inverse=True)
+        source, event_id = np.empty(len(wanted), dtype=np.int32), np.empty(len(wanted), dtype=np.int64)
+        for number, start, stop in self._pieces(wanted):
+            file = self._opened.use(self.files[number])
+            rows = wanted[start:stop] - self._first[number]
+            source[start:stop] = self._source_index[number][file.column("event/source")[rows]]
+            event_id[start:stop] = file.column("event/id")[rows]
+        return source[place], event_id[place]
+
     def num_pfos(self) -> np.ndarray:
-        """PFOs of each event (after ``max_pfos``), int64 [len]; reads nothing."""
-        return self._counts("pfo_offsets", self.max_pfos)
+        """PFOs of each event (after ``max_pfos``), int64 [len]; reads the files' offsets the first time."""
+        return self._counts(0, self.max_pfos)
 
     def num_jets(self) -> np.ndarray:
-        """Jets of each event (after ``max_jets``), int64 [len]; reads nothing."""
-        return self._counts("jet_offsets", self.max_jets)
+        """Jets of each event (after ``max_jets``), int64 [len]; reads the files' offsets the first time."""
+        return self._counts(1, self.max_jets)
 
-    def _counts(self, offsets: str, limit: int | None) -> np.ndarray:
-        counts = np.concatenate([np.diff(getattr(file, offsets)) for file in self.files])
-        counts = counts if self._indices is None else counts[self._indices]
+    def _counts(self, which: int, limit: int | None) -> np.ndarray:
+        if not self._sizes:  # shared by all views
+            sizes = np.empty((2, int(self._first[-1])), dtype=np.int32)
+            for number, file in enumerate(self.files):
+                rows = slice(self._first[number], self._first[number + 1])
+                self._opened.use(file)
+                sizes[0, rows], sizes[1, rows] = np.diff(file.pfo_offsets), np.diff(file.jet_offsets)
+            self._sizes.append(sizes)
+        counts = self._sizes[0][which]
+        counts = (counts if self._indices is None else counts[self._indices]).astype(np.int64)
         return counts if limit is None else np.minimum(counts, limit)
 
     def class_counts(self) -> np.ndarray:
         """Jets of each flavour (light, c, b), int64 [3]; jets of unknown flavour don't count."""
+        if self.max_jets is not None:
+            return self._class_counts_read()
+        num_classes = len(FLAVOUR_NAMES)
+        if self._indices is None and all(isinstance(file, ListedFile) for file in self.files):
+            listed = [file.entry.class_counts[:num_classes] for file in self.files if isinstance(file, ListedFile)]
+            return np.array(listed, dtype=np.int64).reshape(-1, num_classes).sum(axis=0)
+        counts = np.zeros(num_classes, dtype=np.int64)
+        events = np.arange(len(self)) if self._indices is None else np.sort(self._indices)
+        for number, start, stop in self._pieces(events):
+            file = self._opened.use(self.files[number])
+            counts += _flavours(file, np.bincount(events[start:stop] - self._first[number], minlength=file.num_events))
+        return counts
+
+    def _class_counts_read(self) -> np.ndarray:
         counts = np.zeros(len(FLAVOUR_NAMES), dtype=np.int64)
         for start in range(0, len(self), 4096):
             flavour = self.read_block(np.arange(start, min(start + 4096, len(self)))).jet["flavour"]
             counts += np.bincount(flavour[flavour >= 0], minlength=len(counts))
         return counts
+
+
+def _flavours(file: EventFile, times: np.ndarray) -> np.ndarray:
+    """Jets of each flavour, each event counted ``times`` times; reads the one column that it needs."""
+    counts = np.zeros(len(FLAVOUR_NAMES), dtype=np.int64)
+    offsets = file.jet_offsets
+    for start in range(0, file.num_events, _COUNTED_AT_ONCE):
+        stop = min(start + _COUNTED_AT_ONCE, file.num_events)
+        if not times[start:stop].any():
+            continue
+        flavour = file.column("jet/flavour", int(offsets[start]), int(offsets[stop]))
+        if len(flavour) and flavour.max() >= len(counts):
+            file.read(start, stop)  # names the event
+        weights = np.repeat(times[start:stop], np.diff(offsets[start : stop + 1]))
+        known = flavour >= 0
+        counts += np.bincount(flavour[known], weights[known], len(counts)).astype(np.int64)
+    return counts
+
+
+def _indices_in(names: Sequence[str], of_files: Sequence[Sequence[str]], dtype: type) -> list[np.ndarray]:
+    """Where each file's names stand among ``names``; files with the same ones share the array."""
+    place = {name: number for number, name in enumerate(names)}
+    known: dict[tuple[str, ...], np.ndarray] = {}
+    for mine in of_files:
+        if tuple(mine) not in known:
+            known[tuple(mine)] = np.array([place[name] for name in mine], dtype=dtype)
+    return [known[tuple(mine)] for mine in of_files]
 
 
 def _read_near(file: EventFile, wanted: np.ndarray) -> EventBlock:

@@ -27,8 +27,13 @@ JET_FEATURES = ("pt", "eta", "phi", "mass")
 #: The features of a jet's constituents, for taggers that see one jet at a time.
 CONSTITUENT_FEATURES = ("delta_eta", "delta_phi", *PFO_FEATURES[2:])
 
+#: The columns that they are made of.
+_PFO_COLUMNS = ("pt", "eta", "phi", "energy", "charge", "particle_class", "d0", "dz", "d0_error", "dz_error")
+#: PFOs whose features are computed at a time: their rows stay in the processor's cache.
+_PIECE = 32768
 #: pT and E below this (GeV) have the logarithm of this: far below any detector's threshold, so that 0 stays finite.
 MIN_ENERGY = 1e-3
+_PI = np.float32(np.pi)
 
 
 def wrap_phi(phi: np.ndarray) -> np.ndarray:
@@ -54,15 +59,27 @@ def pfo_features(pfo: Mapping[str, np.ndarray]) -> np.ndarray:
     Source: arXiv 2601.16417, section on inputs.
     """
     features = np.empty((len(pfo["pt"]), len(PFO_FEATURES)), dtype=np.float32)
-    features[:, 0] = pfo["eta"]
-    features[:, 1] = _phi_float32(pfo["phi"])
-    features[:, 2] = np.log(np.maximum(pfo["pt"], MIN_ENERGY))
-    features[:, 3] = np.log(np.maximum(pfo["energy"], MIN_ENERGY))
-    features[:, 4] = pfo["charge"]
-    features[:, 5:10] = pfo["particle_class"][:, None] == np.arange(len(ParticleClass))
-    for column, name in enumerate(PFO_FEATURES[10:], start=10):
-        features[:, column] = pfo[name]
+    rows = np.empty((len(PFO_FEATURES), min(len(features), _PIECE)), dtype=np.float32)
+    for start in range(0, len(features), _PIECE):
+        piece = slice(start, start + _PIECE)
+        # Feature by feature first: writing every fourteenth number takes twice as long as this and one transposition.
+        count = len(features[piece])
+        _fill_rows(rows[:, :count], {name: pfo[name][piece] for name in _PFO_COLUMNS})
+        features[piece] = rows[:, :count].T
     return features
+
+
+def _fill_rows(rows: np.ndarray, pfo: Mapping[str, np.ndarray]) -> None:
+    """The features of some PFOs, one row per feature, [14, P]."""
+    rows[0] = pfo["eta"]
+    rows[1] = _phi_float32(pfo["phi"])
+    for row, name in ((2, "pt"), (3, "energy")):
+        rows[row] = np.log(np.maximum(pfo[name], np.asarray(MIN_ENERGY, dtype=pfo[name].dtype)))
+    rows[4] = pfo["charge"]
+    for kind in ParticleClass:
+        np.equal(pfo["particle_class"], kind, out=rows[5 + kind], casting="unsafe")
+    for row, name in enumerate(PFO_FEATURES[10:], start=10):
+        rows[row] = pfo[name]
 
 
 def jet_features(jet: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -94,5 +111,7 @@ def constituent_features(block: EventBlock) -> np.ndarray:
 
 
 def _phi_float32(phi: np.ndarray) -> np.ndarray:
+    if phi.dtype == np.float32 and len(phi) and phi.min() > -_PI and phi.max() < _PI:
+        return phi
     # float32(−π) lies below −π and float32(π) above π; both are the same direction and stay inside [−π, π] as float32.
     return wrap_phi(phi).astype(np.float32)

@@ -13,6 +13,7 @@ import numpy as np
 
 from panoptag_pyg.errors import EventFileError
 from panoptag_pyg.events.block import EventBlock, check_offsets
+from panoptag_pyg.events.chunks import SliceReader
 from panoptag_pyg.events.schema import (
     COLUMNS,
     CONSTITUENT_COLUMNS,
@@ -39,6 +40,7 @@ class EventFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._handle: h5py.File | None = None
+        self._readers: dict[str, SliceReader] = {}  # of the open handle
         self._process_id = -1
         self._check_header()
         self.attributes: dict[str, Any] = {
@@ -46,11 +48,15 @@ class EventFile:
         }
         self.processes: list[str] = self._read_names("processes")
         #: What ``event/source`` counts through: the simulations or files that the events come from.
-        self.sources: list[str] = self._read_names("sources") if "sources" in self._file.attrs else [self._source()]
+        told = "sources" in self._file.attrs or "sources" in self._file
+        self.sources: list[str] = self._read_names("sources") if told else [self._source()]
         #: Names of the columns of constituents that this file has.
         self.constituent_columns: tuple[str, ...] = tuple(c.name for c in CONSTITUENT_COLUMNS if c.path in self._file)
         self.pfo_offsets: np.ndarray = self._file["pfo/offsets"][:]
         self.jet_offsets: np.ndarray = self._file["jet/offsets"][:]
+        # Told without the file, which may have been closed since.
+        self._present = frozenset(c.path for c in (*COLUMNS, *CONSTITUENT_COLUMNS) if c.path in self._file)
+        self._num_constituents = len(self._file[CONSTITUENTS])
         self._check_lengths()
 
     @property
@@ -71,7 +77,7 @@ class EventFile:
     @property
     def num_constituents(self) -> int:
         """Constituents of all jets."""
-        return len(self._file[CONSTITUENTS])
+        return self._num_constituents
 
     @property
     def jet_radius(self) -> float | None:
@@ -83,7 +89,19 @@ class EventFile:
 
     def has(self, path: str) -> bool:
         """Whether the file holds the dataset ``path``; a truth column that it lacks reads as its default."""
-        return path in self._file
+        return path in self._present
+
+    def column(self, path: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """One column's rows ``start`` to ``stop`` (default: all), unchecked; its default where the file lacks it."""
+        column = next(c for c in (*COLUMNS, *CONSTITUENT_COLUMNS) if c.path == path)
+        length = {"event": self.num_events, "pfo": self.num_pfos, "jet": self.num_jets}
+        rows = slice(start, length.get(column.group, self.num_constituents) if stop is None else stop)
+        try:
+            return self._read_column(column, rows)
+        except (OSError, RuntimeError) as error:
+            raise EventFileError(
+                f"{self.path}: {path} can't be read; the file is damaged: copy or simulate it again"
+            ) from error
 
     def __len__(self) -> int:
         return self.num_events
@@ -110,8 +128,7 @@ class EventFile:
             groups: dict[str, dict[str, np.ndarray]] = {group: {} for group in GROUPS}
             for column in COLUMNS:
                 groups[column.group][column.name] = self._read_column(column, rows[column.group])
-            constituent_offsets = self._file["jet/constituent_offsets"][jet.start : jet.stop + 1]
-            entries = self._file[CONSTITUENTS]
+            constituent_offsets = self._reader("jet/constituent_offsets").read(jet.start, jet.stop + 1)
             check_offsets(
                 constituent_offsets - constituent_offsets[0],
                 jet.stop - jet.start,
@@ -119,7 +136,7 @@ class EventFile:
                 f"{self.path}: jet/constituent_offsets",
             )
             inside = slice(int(constituent_offsets[0]), int(constituent_offsets[-1]))
-            constituents = entries[inside]
+            constituents = self._reader(CONSTITUENTS).read(inside.start, inside.stop)
             constituent = {
                 column.name: self._read_column(column, inside)
                 for column in CONSTITUENT_COLUMNS
@@ -182,6 +199,7 @@ class EventFile:
     def close(self) -> None:
         """Close the file; reading opens it again."""
         if self._handle is not None:
+            self._readers.clear()
             self._handle.close()
             self._handle = None
 
@@ -192,13 +210,14 @@ class EventFile:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_handle": None, "_process_id": -1}
+        return {**self.__dict__, "_handle": None, "_readers": {}, "_process_id": -1}
 
     @property
     def _file(self) -> h5py.File:
         # An HDF5 handle must not cross a fork: each loader worker opens its own.
         if self._handle is None or self._process_id != os.getpid():
             self._handle = self._open()
+            self._readers = {}
             self._process_id = os.getpid()
         return self._handle
 
@@ -265,6 +284,8 @@ class EventFile:
 
     def _read_names(self, attribute: str) -> list[str]:
         found = self._file.attrs.get(attribute)
+        if found is None and attribute in self._file:  # too long for an attribute
+            found = self._file[attribute][:].tobytes()
         try:
             names = json.loads(found)
         except (TypeError, ValueError):
@@ -301,9 +322,15 @@ class EventFile:
             )
 
     def _read_column(self, column: Any, rows: slice) -> np.ndarray:
-        if column.path not in self._file:  # what this file doesn't know
+        if not self.has(column.path):  # what this file doesn't know
             return np.full(rows.stop - rows.start, column.default, dtype=column.dtype)
-        return self._file[column.path][rows].astype(column.dtype, copy=False)
+        return self._reader(column.path).read(rows.start, rows.stop).astype(column.dtype, copy=False)
+
+    def _reader(self, path: str) -> SliceReader:
+        file = self._file  # opens it if need be, which forgets the readers of another process's handle
+        if path not in self._readers:
+            self._readers[path] = SliceReader(file[path])
+        return self._readers[path]
 
 
 def _decode(value: Any) -> Any:

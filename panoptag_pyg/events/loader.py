@@ -13,11 +13,14 @@ from panoptag_pyg.events.batching import window_of, window_to_batch
 from panoptag_pyg.events.dataset import EventDataset
 from panoptag_pyg.events.sampling import plan_epoch
 
+#: Events whose features are computed together.
+GROUP_EVENTS = 512
+
 
 class EventLoader:
     """Iterate over a dataset's batches; no stage pads, none builds an object per event.
 
-    A window of about 4,096 events is read in contiguous pieces and its batches are cut from it. The order depends on
+    A window of up to 4,096 events is read in contiguous pieces and its batches are cut from it. The order depends on
     ``seed`` and the epoch (:meth:`set_epoch`) only: workers change nothing but the speed.
 
     Args:
@@ -123,6 +126,27 @@ class _Windows(Dataset):
 
     def __getitem__(self, number: int) -> list[HeteroData]:
         batches = self.plan[number]
-        window = window_of(self.dataset.read_block(np.concatenate(batches)), self.dataset.fields)
-        bounds = np.cumsum([0, *map(len, batches)]).tolist()
-        return [window_to_batch(window, start, stop, self.dataset.edges) for start, stop in pairwise(bounds)]
+        events = np.concatenate(batches)
+        order = np.argsort(events)
+        block = self.dataset.read_block(events[order])
+        place = np.empty(len(order), dtype=np.int64)
+        place[order] = np.arange(len(order))
+        result: list[HeteroData] = []
+        bounds = np.cumsum([0, *map(len, batches)])
+        for first, last in _groups(bounds):
+            # Features of a few batches at a time: their memory is small enough to be used again and again, where
+            # a whole window's would be fetched from the system page by page.
+            window = window_of(block.select(place[bounds[first] : bounds[last]]), self.dataset.fields)
+            cuts = (bounds[first : last + 1] - bounds[first]).tolist()
+            result += [window_to_batch(window, start, stop, self.dataset.edges) for start, stop in pairwise(cuts)]
+        return result
+
+
+def _groups(bounds: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Consecutive batches of about :data:`GROUP_EVENTS` events together, as (first, one after the last)."""
+    first = 0
+    while first < len(bounds) - 1:
+        last = int(np.searchsorted(bounds, bounds[first] + GROUP_EVENTS, side="right")) - 1
+        last = max(last, first + 1)
+        yield first, last
+        first = last

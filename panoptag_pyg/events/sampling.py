@@ -7,6 +7,8 @@ import numpy as np
 #: Events in a run that is read in one go, and events that are shuffled among each other at a time.
 RUN_EVENTS = 256
 WINDOW_EVENTS = 4096
+#: PFOs of a window at most, on average: some 100 MB of columns. Events with much pileup come in smaller windows.
+WINDOW_PFOS = 2_500_000
 
 
 def plan_epoch(
@@ -24,7 +26,8 @@ def plan_epoch(
     """Plan one rank's batches of one epoch.
 
     Shuffling permutes runs of :data:`RUN_EVENTS` neighbouring events and then the events inside windows of about
-    :data:`WINDOW_EVENTS`, so a window is read as some 16 contiguous pieces. Ranks get disjoint shares of the runs,
+    :data:`WINDOW_EVENTS`, so a window is read as some 16 contiguous pieces; of events with so many PFOs that a window
+    would hold more than :data:`WINDOW_PFOS`, windows and runs have fewer. Ranks get disjoint shares of the runs,
     equal to within one event. Every event is in exactly one batch of one rank (but for ``drop_last``), and all ranks
     have the same number of batches; with fewer events than ranks some batches are empty.
 
@@ -42,11 +45,13 @@ def plan_epoch(
     Returns:
         windows of batches; each batch is an array of event numbers. A window's events are worth reading together.
     """
-    shares = _shares(len(sizes), shuffle, np.random.default_rng((seed, epoch)), world_size)
+    window = window_events(sizes)
+    run = max(1, min(RUN_EVENTS, window // (WINDOW_EVENTS // RUN_EVENTS)))
+    shares = _shares(len(sizes), run if shuffle else None, np.random.default_rng((seed, epoch)), world_size)
     plans = []
     for share_rank, share in enumerate(shares):
         rng = np.random.default_rng((seed, epoch, share_rank + 1))
-        plans.append(_cut(share, sizes, batch_size, max_pfos_per_batch, rng if shuffle else None, drop_last))
+        plans.append(_cut(share, sizes, window, batch_size, max_pfos_per_batch, rng if shuffle else None, drop_last))
         if world_size == 1:
             return plans[0]
     num_batches = [sum(len(window) for window in plan) for plan in plans]
@@ -55,10 +60,16 @@ def plan_epoch(
     return _add_batches(plans[rank], max(num_batches) - num_batches[rank])
 
 
-def _shares(num_events: int, shuffle: bool, rng: np.random.Generator, world_size: int) -> list[np.ndarray]:
+def window_events(sizes: np.ndarray) -> int:
+    """How many events of these sizes are shuffled among each other, and are in memory, at a time."""
+    mean = max(float(sizes.mean()), 1.0) if len(sizes) else 1.0
+    return max(1, min(WINDOW_EVENTS, int(WINDOW_PFOS / mean)))
+
+
+def _shares(num_events: int, run: int | None, rng: np.random.Generator, world_size: int) -> list[np.ndarray]:
     order = np.arange(num_events)
-    if shuffle:
-        runs = np.split(order, np.arange(RUN_EVENTS, num_events, RUN_EVENTS))
+    if run is not None:
+        runs = np.split(order, np.arange(run, num_events, run))
         order = np.concatenate([runs[i] for i in rng.permutation(len(runs))]) if num_events else order
     return np.array_split(order, world_size)
 
@@ -66,13 +77,14 @@ def _shares(num_events: int, shuffle: bool, rng: np.random.Generator, world_size
 def _cut(
     order: np.ndarray,
     sizes: np.ndarray,
+    window_size: int,
     batch_size: int | None,
     max_pfos: int | None,
     rng: np.random.Generator | None,
     drop_last: bool,
 ) -> list[list[np.ndarray]]:
     # Windows hold whole batches, so that no batch needs events of two windows.
-    step = batch_size * max(1, WINDOW_EVENTS // batch_size) if batch_size else WINDOW_EVENTS
+    step = batch_size * max(1, window_size // batch_size) if batch_size else window_size
     windows = []
     for start in range(0, len(order), step):
         window = order[start : start + step]

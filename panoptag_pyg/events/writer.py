@@ -26,8 +26,11 @@ from panoptag_pyg.events.schema import (
 )
 from panoptag_pyg.output import Disk, refusal
 
-# 64k entries: a few hundred events' PFOs, so that a slice of events touches one or two chunks a column.
-CHUNK_ENTRIES = 65536
+# 16k entries: the PFOs of some 50 events. A shuffled epoch reads runs of 256 events, whose first and last chunk it
+# decompresses for nothing; larger chunks would make that more, smaller ones cost as much in calls.
+CHUNK_ENTRIES = 16384
+#: HDF5 keeps attributes of up to 64 kB; thousands of sources are longer, and become a dataset.
+LONGEST_ATTRIBUTE = 60_000
 
 
 def round_mantissa(values: np.ndarray, bits: int) -> np.ndarray:
@@ -139,7 +142,27 @@ class EventFileWriter:
         self._file.attrs["format"] = FORMAT_NAME
         self._file.attrs["version"] = FORMAT_VERSION
         self._file.attrs["processes"] = json.dumps(self.processes)
-        self._file.attrs["sources"] = json.dumps(self.sources)
+        sources = json.dumps(self.sources)
+        if len(sources) <= LONGEST_ATTRIBUTE:
+            self._file.attrs["sources"] = sources
+        else:
+            self._file["sources"] = np.frombuffer(sources.encode(), dtype=np.uint8)
+        self.set_attributes(attributes)
+
+    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
+        """Add to the provenance what is known only now, such as how many events were lost.
+
+        Args:
+            attributes: strings, numbers, or anything JSON can hold; they replace those of the same name.
+
+        Raises:
+            ValueError: if the writer is closed, or writes one of these itself.
+        """
+        clash = set(attributes) & set(RESERVED_ATTRIBUTES)
+        if self._file is None or clash:
+            raise ValueError(
+                "the writer is closed" if self._file is None else f"attributes {sorted(clash)} are its own"
+            )
         for name, value in attributes.items():
             plain = isinstance(value, (str, int, float, np.integer, np.floating)) and not isinstance(value, bool)
             self._file.attrs[name] = value if plain else json.dumps(value)
@@ -256,7 +279,7 @@ class EventFileWriter:
 
 
 def _chunk(group: str) -> int:
-    return CHUNK_ENTRIES if group in ("pfo", "constituent") else CHUNK_ENTRIES // 8
+    return CHUNK_ENTRIES if group in ("pfo", "constituent") else CHUNK_ENTRIES // 2
 
 
 def _write_error(path: Path, error: OSError) -> EventFileError:

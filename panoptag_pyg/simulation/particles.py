@@ -9,6 +9,8 @@ import numpy as np
 from panoptag_pyg.simulation.pdg import charge
 
 NEUTRINOS = (12, 14, 16)
+#: ``Particles.interaction`` of the collision of interest; pileup's count from 1.
+HARD_SCATTER = 0
 
 
 @dataclass
@@ -25,6 +27,7 @@ class GeneratedEvents:
         tau: proper lifetime (times c) in mm [N].
         weight: weight of each event [B].
         charges: charges in e [N]; ``None`` (default) takes them from ``pdg``.
+        number: number of each event within its block [B]; ``None`` (default) counts up from 0.
     """
 
     offsets: np.ndarray
@@ -42,6 +45,7 @@ class GeneratedEvents:
     tau: np.ndarray
     weight: np.ndarray
     charges: np.ndarray | None = None
+    number: np.ndarray | None = None
 
     @property
     def num_events(self) -> int:
@@ -100,6 +104,25 @@ class Particles:
         """The particles under ``keep`` (a mask or indices); the number of events stays."""
         columns = {name: values[keep] for name, values in vars(self).items() if name != "num_events"}
         return Particles(num_events=self.num_events, **columns)
+
+    def events(self, start: int, stop: int) -> Particles:
+        """The particles of the events ``start`` to ``stop − 1``, which then count from 0."""
+        rows = slice(*np.searchsorted(self.event, (start, stop)))
+        columns = {name: values[rows] for name, values in vars(self).items() if name != "num_events"}
+        columns["event"] = columns["event"] - start
+        return Particles(num_events=min(stop, self.num_events) - start, **columns)
+
+    @classmethod
+    def merged(cls, first: Particles, second: Particles) -> Particles:
+        """The particles of both, which are of the same events; in each event those of ``first`` come first."""
+        # Two rising runs, which a stable sort joins in one pass.
+        order = np.argsort(np.concatenate([first.event, second.event]), kind="stable")
+        columns = {
+            name: np.concatenate([values, getattr(second, name)])[order]
+            for name, values in vars(first).items()
+            if name != "num_events"
+        }
+        return cls(num_events=first.num_events, **columns)
 
 
 def stable_particles(events: GeneratedEvents, heavy_ancestry: np.ndarray) -> Particles:

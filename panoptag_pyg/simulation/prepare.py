@@ -13,7 +13,7 @@ import numpy as np
 
 from panoptag_pyg.errors import ConfigError, require_extra
 from panoptag_pyg.events import EventBlock, EventFile, EventFileWriter
-from panoptag_pyg.events.dataset import find_files
+from panoptag_pyg.events.files import find_files
 from panoptag_pyg.events.schema import COLUMNS, CONSTITUENT_COLUMNS
 from panoptag_pyg.progress import progress
 from panoptag_pyg.simulation.detector_card import Jets

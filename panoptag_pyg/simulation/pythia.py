@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,17 +18,18 @@ _OWN_KEYS = {
     "random:setseed": "give the seed as --seed",
     "random:stateofrndm": "give the seed as --seed",
     "main:numberofevents": "give the number of events as --events",
-    "beams:lhef": "events are generated here, not read from files",
+    "beams:lhef": "give the file of events as --lhe",
 }
 #: PYTHIA's types of settings that a line can change.
 _SETTING_KINDS = ("Flag", "Mode", "Parm", "Word")
 #: PYTHIA's largest seed.
 _MAX_SEED = 900_000_000
+_PB_PER_MB = 1e9
 #: Numbers below this have their charge from their digits, others (supersymmetry, …) from PYTHIA's tables.
 _PLAIN_NUMBERS = 100_000
 
 
-def _seed(*entropy: int) -> int:
+def seed_of(*entropy: int) -> int:
     """A seed of PYTHIA from whole numbers; different ones give unrelated seeds."""
     return 1 + int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] % _MAX_SEED)
 
@@ -55,13 +57,20 @@ class Pythia:
             self._read(line)
         # Initialisation draws random numbers too (maxima of cross sections), so that it needs a fixed seed.
         self._read("Random:setSeed = on")
-        self._read(f"Random:seed = {_seed(seed)}")
+        self._read(f"Random:seed = {seed_of(seed)}")
+        self._attach(pythia8mc)
         if not self._pythia.init():
-            raise PanopTagError(
-                "PYTHIA could not be initialised with these settings; is a process switched on and are the beams' "
-                f"energies enough for it? settings: {'; '.join(settings)}"
-            )
+            raise PanopTagError(f"{self._no_start}; settings: {'; '.join(settings)}")
         self._refuse_weights()
+
+    #: What to say when PYTHIA doesn't start.
+    _no_start = (
+        "PYTHIA could not be initialised with these settings; is a process switched on and are the beams' energies "
+        "enough for it?"
+    )
+
+    def _attach(self, pythia8mc: ModuleType) -> None:
+        """Hand PYTHIA what it needs beyond settings, before it is initialised. Here: nothing."""
 
     def _check(self, line: str) -> None:
         key, separator, value = (part.strip() for part in line.partition("="))
@@ -100,7 +109,7 @@ class Pythia:
         Raises:
             PanopTagError: PYTHIA fails on nearly every event.
         """
-        self._pythia.rndm.init(_seed(self.seed, block))
+        self._pythia.rndm.init(seed_of(self.seed, block))
         parts: list[GeneratedEvents] = []
         missing = num_events
         while missing > 0:
@@ -108,11 +117,19 @@ class Pythia:
             batch = self._pythia.nextBatch(missing + 1)
             if len(batch) < 2:
                 raise PanopTagError("PYTHIA fails on nearly every event; try other settings")
-            parts.append(_to_arrays(batch, min(len(batch) - 1, missing)))
+            parts.append(batch_to_arrays(batch, min(len(batch) - 1, missing)))
             missing -= parts[-1].num_events
-        events = parts[0] if len(parts) == 1 else _concatenate(parts)
+        events = concatenate(parts)
         self._set_exotic_charges(events)
         return events
+
+    def cross_section(self, num_events: int) -> tuple[float, float]:
+        """PYTHIA's estimate of the cross section in pb, and its statistical error, from that many new events."""
+        self._pythia.rndm.init(seed_of(self.seed))
+        for _ in range(num_events):
+            self._pythia.next()
+        info = self._pythia.infoPython()
+        return _PB_PER_MB * info.sigmaGen(), _PB_PER_MB * info.sigmaErr()
 
     def _refuse_weights(self) -> None:
         # PYTHIA leaves its batches' weights empty (seen in 8.317), so weighted settings can't be simulated. A single
@@ -156,7 +173,7 @@ def realigned_vertices(index: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     return result
 
 
-def _to_arrays(batch: Any, num_events: int) -> GeneratedEvents:
+def batch_to_arrays(batch: Any, num_events: int) -> GeneratedEvents:
     """The first ``num_events`` events of a batch, without a Python object per particle."""
     particles = batch.layout.content("prt")
     offsets = np.asarray(particles.offsets)
@@ -192,8 +209,13 @@ def _to_arrays(batch: Any, num_events: int) -> GeneratedEvents:
     )
 
 
-def _concatenate(parts: list[GeneratedEvents]) -> GeneratedEvents:
-    names = [name for name in vars(parts[0]) if name not in ("offsets", "charges")]
+def concatenate(parts: list[GeneratedEvents]) -> GeneratedEvents:
+    """Events of several batches in one; without their charges."""
+    if len(parts) == 1:
+        return parts[0]
+    names = [
+        name for name, values in vars(parts[0]).items() if name not in ("offsets", "charges") and values is not None
+    ]
     lengths = np.concatenate([np.diff(part.offsets) for part in parts])
     return GeneratedEvents(
         offsets=np.concatenate([[0], np.cumsum(lengths)]),

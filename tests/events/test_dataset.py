@@ -26,8 +26,12 @@ def folder(tmp_path: Path, blocks: list[EventBlock]) -> Path:
     return tmp_path
 
 
-def with_process(block: EventBlock, index: list[int]) -> EventBlock:
-    event = {**block.event, "process": np.array(index, np.int16)[block.event["process"]]}
+def joined(block: EventBlock, index: list[int], source: int) -> EventBlock:
+    event = {
+        **block.event,
+        "process": np.array(index, np.int16)[block.event["process"]],
+        "source": np.full(block.num_events, source, np.int32),
+    }
     return EventBlock(**{**block.__dict__, "event": event})
 
 
@@ -43,10 +47,11 @@ def test_every_way_to_name_files(folder: Path) -> None:
     assert len(EventDataset(folder / "a.h5")) == 5
 
 
-def test_processes_are_joined_over_files(folder: Path, blocks: list[EventBlock]) -> None:
+def test_processes_and_sources_are_joined_over_files(folder: Path, blocks: list[EventBlock]) -> None:
     dataset = EventDataset(folder)
     assert dataset.processes == ["ttbar", "ZH", "tW"]
-    expected = [with_process(b, i) for b, i in zip(blocks, [[0, 1], [1, 0], [2, 1]], strict=True)]
+    assert dataset.sources == ["ttbar+ZH seed=unknown", "ZH+ttbar seed=unknown", "tW+ZH seed=unknown"]
+    expected = [joined(b, i, n) for n, (b, i) in enumerate(zip(blocks, [[0, 1], [1, 0], [2, 1]], strict=True))]
     assert events_of(dataset.read_block()) == [event for block in expected for event in events_of(block)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from panoptag_pyg.events.sampling import plan_epoch
+from panoptag_pyg.events.sampling import WINDOW_PFOS, plan_epoch
 
 
 def flat(plan: list[list[np.ndarray]]) -> list[np.ndarray]:
@@ -61,6 +61,18 @@ def test_a_window_is_a_few_contiguous_reads() -> None:
     for window in plan_epoch(np.full(100_000, 3), batch_size=100, shuffle=True):
         events = np.sort(np.concatenate(window))
         assert np.count_nonzero(np.diff(events) > 1) <= 18
+
+
+def test_events_with_many_pfos_come_in_smaller_windows() -> None:
+    sizes = np.full(3000, 10_000)
+    plan = plan_epoch(sizes, batch_size=8, shuffle=True)
+    for window in plan:
+        events = np.sort(np.concatenate(window))
+        assert sizes[events].sum() <= WINDOW_PFOS
+        assert np.count_nonzero(np.diff(events) > 1) <= 18
+    assert sorted(np.concatenate(flat(plan)).tolist()) == list(range(3000))
+    # One event beyond all bounds is a window by itself.
+    assert [len(window) for window in plan_epoch(np.array([9, 10**8]), batch_size=1)] == [1, 1]
 
 
 def test_drop_last() -> None:

@@ -17,7 +17,7 @@ def test_charges():
     particles = known_particles()
     numbers = np.array([int(p.pdgid) for p in particles])
     assert len(numbers) > 300
-    np.testing.assert_allclose(charge(numbers), [p.charge for p in particles])
+    np.testing.assert_allclose(charge(numbers), [float(p.charge) for p in particles])
     assert charge(np.array([9000211, -9000211, 1000024, 0])).tolist() == [1, -1, 1, 0]
 
 
