@@ -71,7 +71,7 @@ class Measurements:
     def add(self, again: Resimulated) -> None:
         """Add a block."""
         self.num_events += again.simulated.block.num_events
-        self.pileup |= bool((again.simulated.particles.interaction > 0).any())
+        self.pileup |= any(bool((part.particles.interaction > 0).any()) for part in again.detections)
         for part in (
             self.tracks, self.calorimeters, self.closure, self.resonances, self.lifetimes, self.variants
         ):  # fmt: skip
@@ -146,7 +146,7 @@ def _remake_file(
     card = detector or config.detector
     num_events, different = 0, dict[str, int]()
     for again in resimulate(file, max_events):
-        arguments = (card, config.impact_parameters, config.settings, again.detector.max_abs_eta)
+        arguments = (card, config.impact_parameters, config.settings, again.max_abs_eta)
         part = remade.parts.setdefault(process, Measurements.of(process, *arguments))
         if remade.total is None:
             remade.total = Measurements.of("", *arguments)
