@@ -76,6 +76,7 @@ tables: $(READY) ## put the committed runs and all networks into docs/benchmarks
 	$(PYTHON) docs/benchmark_tables.py
 	$(PYTHON) docs/comparison_tables.py
 	$(PYTHON) docs/network_tables.py
+	$(PYTHON) docs/validation_tables.py
 
 constraints: $(READY) ## move every pin but PyTorch's to the newest release that fits
 	$(PIP) install --upgrade --upgrade-strategy eager --prefer-binary 'torch==$(TORCH_VERSION)' --editable '.[all]'
