@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 PAGE, RESULT = ROOT / "docs" / "validation.md", ROOT / "benchmarks" / "results" / "validation.json"
 BEGIN, END = "<!-- tables: begin -->\n", "<!-- tables: end -->"
 FLAVOURS = ("light", "c", "b")
-MISSING = "No run on a large sample is committed yet; the command above makes these tables for your own events, in its page.\n"
+MISSING = "No run on a large sample is committed yet; the page of your own events has all of these numbers.\n"
 
 
 def committed() -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from panoptag_pyg.validation.resimulation import Detection, Resimulated
 #: Rings in |η|.
 RING_EDGES = np.array([0, 1.5, 2.5, 3.2, 4.9])
 #: Median of the ratio of sums that is taken as right: what falls below thresholds is lost, nothing else.
-INNER_BOUND, OUTER_BOUND = (0.90, 1.05), (0.75, 1.10)
+INNER_BOUND, OUTER_BOUND = (0.85, 1.05), (0.75, 1.10)
 _MIN_EVENTS = 50
 
 

@@ -18,7 +18,7 @@ from panoptag_pyg.validation.flavours import (
 )
 from panoptag_pyg.validation.histograms import EventHistogram
 from panoptag_pyg.validation.quantities import QUANTITIES, Quantity
-from panoptag_pyg.validation.reference import reference_of
+from panoptag_pyg.validation.reference import compared, reference_of
 from panoptag_pyg.validation.response import ETA_EDGES, PT_EDGES, jets_of, response
 from panoptag_pyg.validation.sample import ERROR_PT_EDGES, SYMMETRIC, Sample
 from panoptag_pyg.validation.truth_figures import log_y, truth_figures
@@ -116,7 +116,7 @@ def _draw_quantity(validation: Validation, quantity: Quantity, upper: Axes, lowe
         density, error = one.density()
         upper.stairs(density, one.edges, color=colour, linewidth=1.3, baseline=None)
         _band(upper, one.edges, density, error, colour)
-        if lower is None:
+        if lower is None or process not in compared(validation.samples, validation.references):
             continue
         other = reference_of(validation.references, process).histograms[quantity.name]
         base, base_error = other.density()
@@ -127,7 +127,7 @@ def _draw_quantity(validation: Validation, quantity: Quantity, upper: Axes, lowe
         lower.errorbar(_centres(one.edges, quantity.log_x), ratio, np.nan_to_num(ratio_error), **{
             **_REFERENCE, "color": colour, "zorder": 3})  # fmt: skip
     if lower is not None:
-        for process in validation.samples:
+        for process in compared(validation.samples, validation.references):
             other = reference_of(validation.references, process).histograms[quantity.name]
             if other.total.any():
                 shown.append(other)

@@ -79,8 +79,9 @@ class Measurements:
 
     def checks(self) -> list[Check]:
         """All of the parts' checks."""
-        found = [*self.tracks.checks(), *self.calorimeters.checks(), *self.closure.checks()]
-        if not self.pileup:  # which adds to jets what no quark has
+        found = [*self.tracks.checks(), *self.calorimeters.checks()]
+        found += [check for check in self.closure.checks() if check.kind != "bound" or not self.pileup]
+        if not self.pileup:  # which is soft, and adds to jets what no quark has
             found += self.resonances.checks()
         return [check.of(self.process) for check in (*found, *self.lifetimes.checks())]
 
