@@ -223,6 +223,26 @@ def test_every_network_is_in_the_table() -> None:
     assert listed == [*backbone_names(), "pyg:GATv2Conv", *tagger_names()], "run `make tables`"
 
 
+def test_every_process_card_is_in_the_table() -> None:
+    from panoptag_pyg.simulation.cards import shipped
+
+    page = (ROOT / "docs" / "processes.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(\w+)` \| [\d.]+ \w+ \|", page, re.MULTILINE)
+    assert [name for name in listed if not re.search(r"_pt\d+to", name)] == list(shipped("processes")), (
+        "run `make tables`"
+    )
+
+
+@pytest.mark.slow
+def test_the_process_tables_are_what_pythia_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pythia8mc")
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import process_tables
+
+    page = process_tables.PAGE.read_text(encoding="utf-8")
+    assert process_tables.filled(page) == page, "run `make tables`"
+
+
 @pytest.mark.slow
 def test_the_network_tables_are_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("lgatr")
