@@ -112,7 +112,7 @@ def _origins(manifest: Manifest) -> Iterator[str]:
         yield f"**{card.get('name', 'process')}**: {card.get('description', '')}"
         yield ""
         yield "```"
-        yield from (settings if isinstance(settings, list) else card.get("settings") or [])
+        yield from settings if isinstance(settings, list) else [str(line) for line in card.get("settings") or ()]
         yield "```"
         yield ""
 
