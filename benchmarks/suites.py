@@ -157,5 +157,7 @@ def pipeline_entries(settings: Settings) -> list[Entry]:
     add = adder(found, settings)
     for process in sorted(shipped("processes")):
         add(f"simulate-{process}", simulation.stages, process)
+    for pileup in simulation.PILEUP:
+        add(f"simulate-ttbar-pileup{pileup}", simulation.stages, "ttbar", pileup)
     add("vertices", simulation.vertices)
     return found

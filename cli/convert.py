@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import typer
 
+from .convert_delphes import delphes
+from .convert_nanoaod import nanoaod
+from .convert_padded import padded, to_padded
+
 app = typer.Typer(
     name="convert",
     help="Turn other formats into event files, or event files into padded arrays.",
@@ -17,5 +21,8 @@ def convert() -> None:
     """Turn other formats into event files, or event files into padded arrays."""
 
 
-# Each sub-command is imported here, with its libraries only when it runs:
-# app.command("delphes")(convert_delphes.delphes)
+# Each sub-command imports its libraries only when it runs.
+app.command("delphes")(delphes)
+app.command("nanoaod")(nanoaod)
+app.command("padded")(padded)
+app.command("to-padded")(to_padded)

@@ -26,6 +26,7 @@ class Verb(NamedTuple):
 VERBS = (
     Verb("demo", "The whole way once: simulate, train, evaluate, draw; 15 minutes on two cores."),
     Verb("simulate", "Simulate collision events with PYTHIA 8, a detector and FastJet."),
+    Verb("pileup", "Make a library of minimum-bias collisions of your own for simulate --pileup."),
     Verb("prepare", "Add subjets to event files, or cluster their jets anew."),
     Verb("convert", "Turn other formats into event files, or event files into padded arrays."),
     Verb("split", "Split events into train, val and test by a hash of each event."),

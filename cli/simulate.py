@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
@@ -11,20 +12,25 @@ import typer
 
 from .tagging import granted_cores
 
+CARDS = sorted(path.stem for path in Path(str(files("panoptag_pyg.data"))).glob("processes/*.toml"))
+
 
 def simulate(
-    process: Annotated[
-        str,
-        typer.Option(
-            help="ttbar, single_top, ttH, ZH, ttH_bb, ZH_bb, QCD, QCD_pt200, or the path of a process card (TOML).",
-            show_default=False,
-        ),
-    ],
     output: Annotated[
         Path,
         typer.Option("--output", "-o", help="Such as ttbar.h5; with --shards a folder.", show_default=False),
     ],
-    events: Annotated[int, typer.Option(help="How many events.")] = 1000,
+    process: Annotated[
+        str | None,
+        typer.Option(
+            help=f"{', '.join(CARDS)}, a bin in pT such as QCD_pt30to50, or the path of a process card (TOML). "
+            "With --lhe: what to call the events.",
+            show_default=False,
+        ),
+    ] = None,
+    events: Annotated[
+        int | None, typer.Option(help="How many events. Default 1000, or all of --lhe.", show_default=False)
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same events, with any number of workers.")] = 0,
     workers: Annotated[int | None, typer.Option(help="Processes to use; all cores if not given.")] = None,
     detector: Annotated[
@@ -53,6 +59,13 @@ def simulate(
         str | None,
         typer.Option(help="Mean number of pileup collisions, such as 60; a list 40,60,80; or a histogram's file."),
     ] = None,
+    pileup_library: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of minimum-bias collisions, made if it isn't there. Default: one in the cache folder.",
+            show_default=False,
+        ),
+    ] = None,
     shards: Annotated[
         int | None,
         typer.Option(help="Make so many files in the folder --output, with a manifest; goes on where it was stopped."),
@@ -60,14 +73,26 @@ def simulate(
     scheduler: Annotated[
         str | None, typer.Option(help="Simulate on a Dask cluster: its scheduler's address tcp://HOST:PORT or file.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the file, or the shards, if there are any.")
+    ] = False,
 ) -> None:
-    """Simulate collision events: PYTHIA 8, the detector, anti-kT jets with their flavour."""
-    from panoptag_pyg.simulation import SubjetOptions
+    """Simulate collision events: PYTHIA 8, the detector, anti-kT jets with their flavour.
+
+    With --shards the same command, run again, makes what is missing.
+    """
+    from panoptag_pyg.errors import ConfigError
+    from panoptag_pyg.events import EventFile
+    from panoptag_pyg.events.manifest import Manifest
+    from panoptag_pyg.simulation import Pileup, SubjetOptions
     from panoptag_pyg.simulation import simulate as run
 
     if workers is None:
         workers = granted_cores()
+    if events is None and lhe is None:
+        events = 1000
+    if pileup_library is not None and pileup is None:
+        raise ConfigError("--pileup-library needs --pileup, which says how much of it there is")
     command = shlex.join(["panoptag", *sys.argv[1:]])
     path = run(
         process,
@@ -84,8 +109,20 @@ def simulate(
         round_bits=round_bits,
         subjets=SubjetOptions() if subjets else None,
         lhe=lhe,
-        pileup=pileup,
+        pileup=None if pileup is None else Pileup.parse(pileup, pileup_library),
+        shards=shards,
+        scheduler=scheduler,
         command=command,
     )
-    size = path.stat().st_size / 1e6
-    typer.echo(f"{path}: {events} events, {size:.1f} MB; look at them with `panoptag inspect {path}`")
+    if shards is None:
+        with EventFile(path) as file:
+            made, lost = file.num_events, int(file.attributes.get("num_events_dropped", 0))
+        what, size = f"{made} events", path.stat().st_size
+    else:
+        manifest = Manifest.load(path)
+        made, size = manifest.num_events, sum(file.bytes for file in manifest.files)
+        lost = sum(int(manifest.attributes_of(file).get("num_events_dropped", 0)) for file in manifest.files)
+        what = f"{made} events in {len(manifest.files)} files"
+    if lost:
+        typer.echo(f"PYTHIA could not shower {lost} of {made + lost} events of {lhe}; they are left out")
+    typer.echo(f"{path}: {what}, {size / 1e6:.1f} MB; look at them with `panoptag inspect {path}`")

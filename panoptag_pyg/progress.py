@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 #: Seconds between two plain lines where the output is no terminal (a batch job's log).
 PLAIN_INTERVAL = 10.0
 
 
+class Advance(Protocol):
+    """Tells the progress bar that ``n`` more are done, and what to call the work from now on if that changes."""
+
+    def __call__(self, n: int, description: str | None = None) -> None: ...
+
+
 @contextmanager
-def progress(description: str, total: int, unit: str = "events") -> Iterator[Callable[[int], None]]:
+def progress(description: str, total: int, unit: str = "events") -> Iterator[Advance]:
     """Show how far a piece of work is; yields ``advance(n)``, to be called when ``n`` more are done.
 
     Args:
@@ -35,8 +42,8 @@ def progress(description: str, total: int, unit: str = "events") -> Iterator[Cal
             task = bar.add_task(description, total=total, rate="")
             start = time.monotonic()
 
-            def advance(n: int) -> None:
-                bar.update(task, advance=n)
+            def advance(n: int, description: str | None = None) -> None:
+                bar.update(task, advance=n, description=description)
                 done, seconds = bar.tasks[task].completed, time.monotonic() - start
                 bar.update(task, rate=f"{done / max(seconds, 1e-9):,.0f} {unit}/s")
 
@@ -45,14 +52,16 @@ def progress(description: str, total: int, unit: str = "events") -> Iterator[Cal
 
     start = last = time.monotonic()
     done = 0
+    name = description
 
-    def advance_plain(n: int) -> None:
-        nonlocal last, done
+    def advance_plain(n: int, description: str | None = None) -> None:
+        nonlocal last, done, name
         done += n
+        name = description or name
         now = time.monotonic()
         if now - last >= PLAIN_INTERVAL or done >= total:
             last = now
             rate = done / max(now - start, 1e-9)
-            console.print(f"{description}: {done}/{total} {unit}, {rate:,.0f} {unit}/s", soft_wrap=True)
+            console.print(f"{name}: {done}/{total} {unit}, {rate:,.0f} {unit}/s", soft_wrap=True)
 
     yield advance_plain

@@ -26,6 +26,7 @@ BLOCK = re.compile(r"(<!-- illustrative -->\n+)?^```(\w*)\n(.*?)^```$", re.MULTI
 #: What a page says for people with time, and what the test runs in its place.
 SMALLER = {
     '"small.toml", ["train.max_epochs=5"]': '"tiny.toml", ["train.max_epochs=1"]',
+    'simulate("ttbar", 20_000, "data/ttbar", shards=10, seed=7, workers=8)': 'simulate("ttbar", 2, "t", shards=1)',
     'simulate("ttbar", 1000, "ttbar.h5", seed=7, workers=2)': 'simulate("ttbar", 2, "ttbar.h5", seed=7, workers=1)',
 }
 

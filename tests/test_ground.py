@@ -28,13 +28,14 @@ LAYERS = {
     "testing": {"models", "backbones", "nn", "ops"},
     "evaluation": {"models", "backbones", "tasks", "nn", "ops", "data"},
     "training": {"models", "backbones", "tasks", "nn", "ops", "data", "evaluation"},
+    "validation": {"simulation", "evaluation", "data"},
     "benchmarks": {
         *("training", "evaluation", "simulation", "convert"),
         *("models", "backbones", "tasks", "nn", "ops", "data"),
     },
     "comparison": {*("benchmarks", "training", "evaluation"), *("models", "backbones", "tasks", "nn", "ops", "data")},
     "cli": {
-        *("training", "evaluation", "simulation", "convert", "benchmarks", "comparison"),
+        *("training", "evaluation", "simulation", "convert", "validation", "benchmarks", "comparison"),
         *("models", "backbones", "tasks", "nn", "ops", "data"),
     },
 }

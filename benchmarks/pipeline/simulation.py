@@ -1,4 +1,4 @@
-"""How long one simulated event takes, stage by stage: PYTHIA, detector, jets, truth, labels, writing.
+"""How long one simulated event takes, stage by stage: PYTHIA, pileup, detector, jets, truth, labels, writing.
 
 CPU time of one process (``time.process_time``), so that other programs disturb it little; PYTHIA's start is not
 counted, but told.
@@ -14,7 +14,7 @@ import numpy as np
 
 from panoptag_pyg.errors import require_extra
 from panoptag_pyg.events import EventFileWriter
-from panoptag_pyg.simulation import DetectorCard, ProcessCard
+from panoptag_pyg.simulation import DetectorCard, Pileup, ProcessCard
 from panoptag_pyg.simulation.particles import GeneratedEvents, is_decay_product
 from panoptag_pyg.simulation.pipeline import EVENTS_PER_BLOCK, BlockSimulator, SimulationConfig
 from panoptag_pyg.simulation.pythia import Pythia
@@ -24,17 +24,27 @@ from ..settings import Settings
 
 #: Detector setup that is measured.
 SETUP = "realistic"
-STAGES = ("pythia", "truth", "detector", "jets", "labels", "writing")
+STAGES = ("pythia", "truth", "pileup", "detector", "jets", "labels", "writing")
 #: What data from a real detector would cost too; the other stages (truth jets, ancestry, labels) only simulation has.
 EVENT_STAGES = ("detector", "jets", "writing")
+#: Mean numbers of pileup collisions that are measured: the LHC's, and its upgrade's.
+PILEUP = (60, 200)
 
 
-def measure(process: str, num_events: int, setup_name: str) -> dict[str, float]:
-    """CPU milliseconds per event in each stage."""
+def measure(process: str, num_events: int, setup_name: str, pileup: float = 0) -> dict[str, float]:
+    """CPU milliseconds per event in each stage.
+
+    Args:
+        process: a shipped process.
+        num_events: how many; whole blocks are made.
+        setup_name: of the detector card.
+        pileup: mean number of further collisions. Their library is made before anything is measured. Default 0.
+    """
     card = DetectorCard.load()
     setup = card.setup(setup_name)
     settings = (*ProcessCard.load(process).settings, *setup.pythia)
-    config = SimulationConfig(settings, card, setup.impact_parameters, setup.label, False, seed=1)
+    overlaid = Pileup.parse(pileup).with_library(settings)
+    config = SimulationConfig(settings, card, setup.impact_parameters, setup.label, False, seed=1, pileup=overlaid)
     start = time.process_time()
     simulator = BlockSimulator(config)
     started = time.process_time() - start
@@ -59,6 +69,7 @@ def measure(process: str, num_events: int, setup_name: str) -> dict[str, float]:
     result["all_of_pythia"] = sum(result[name] for name in STAGES[1:]) / result["pythia"]
     result["start_seconds"] = started
     result["pfos_per_event"] = num_pfos / count
+    result["mean_pileup"] = float(pileup)
     return result
 
 
@@ -113,15 +124,17 @@ def lifetime_vertices(events: GeneratedEvents) -> np.ndarray:
     return vertex
 
 
-def stages(settings: Settings, process: str, num_events: int = 500) -> list[Row]:
-    """What detector, jets and writing add to PYTHIA's own time."""
+def stages(settings: Settings, process: str, pileup: float = 0, num_events: int = 500) -> list[Row]:
+    """What detector, jets and writing, and the overlay if there is pileup, add to PYTHIA's own time."""
     require_extra("pythia8mc", "simulation")
     require_extra("fastjet", "simulation")
-    seconds = measure(process, num_events, SETUP)
-    ours = Measured("detector, jets, writing", sum(seconds[name] for name in EVENT_STAGES))
+    seconds = measure(process, num_events, SETUP, pileup)
+    parts = ("pileup", *EVENT_STAGES) if pileup else EVENT_STAGES
+    title = f"simulate {process}" + (f", pileup {pileup:g}" if pileup else "")
+    ours = Measured(", ".join(parts), sum(seconds[name] for name in parts))
     pythia = Measured("PYTHIA", seconds["pythia"])
     note = f"CPU time of one process, {num_events} events, setup {SETUP}"
-    row = Row("", f"simulate {process}", ours, pythia, unit="ms/event", note=note, details=seconds)
+    row = Row("", title, ours, pythia, unit="ms/event", note=note, details=seconds)
     row.ratio = seconds["pythia"] / max(ours.value or 0.0, 1e-12)
     return [row]
 

@@ -21,6 +21,8 @@ STEP_BYTES = 100_000_000
 _LARGE_FILE = 1_000_000
 #: Classes that can be read here.
 _TREES = ("TTree", "TNtuple", "TNtupleD")
+#: The part of ROOT's unique numbers that tells objects apart; the rest says which process made them.
+UNIQUE_ID = 0xFFFFFF
 #: How many names a sentence lists.
 _NAMES_LISTED = 12
 
@@ -49,6 +51,26 @@ class Step:
 
         layout = ak.to_packed(self.arrays[name]).layout.to_ListOffsetArray64(True)
         return np.asarray(layout.content.data), np.asarray(layout.offsets.data)
+
+    def references(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers that a branch of TRef or TRefArray refers to, without the process's number.
+
+        Returns:
+            first reference of each object, int64 [N + 1], and the numbers; plain numbers count as references too.
+        """
+        import awkward as ak
+
+        array = ak.flatten(self.arrays[name], axis=1)
+        for field in ("ref", "refs"):
+            if field in array.fields:
+                array = array[field]
+        if array.ndim == 1:
+            values = np.asarray(ak.to_numpy(array))
+            offsets = np.arange(len(values) + 1)
+        else:
+            layout = ak.to_packed(array).layout.to_ListOffsetArray64(True)
+            values, offsets = np.asarray(layout.content.data), np.asarray(layout.offsets.data)
+        return offsets, values.astype(np.int64) & UNIQUE_ID
 
     def flat(self, name: str) -> np.ndarray:
         """Values of a branch with one number in each entry [entries]."""

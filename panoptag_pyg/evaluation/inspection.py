@@ -66,6 +66,7 @@ class FileSummary:
         num_events, num_pfos, num_jets: counts of the whole file.
         attributes: provenance, as the simulation or conversion wrote it.
         processes: events of each process among those looked at.
+        weights: sum of the weights of the events looked at, and the share of negative ones.
         flavours: jets of each flavour among those looked at; ``"unknown"`` too.
         per_event: least, mean and most PFOs and jets per event (whole file), and constituents per jet.
         events_read: events whose values were looked at.
@@ -79,6 +80,7 @@ class FileSummary:
     num_jets: int
     attributes: dict[str, Any]
     processes: dict[str, int]
+    weights: dict[str, float]
     flavours: dict[str, int]
     per_event: dict[str, tuple[float, float, float]]
     events_read: int
@@ -124,6 +126,7 @@ def inspect_file(
         num_jets=file.num_jets,
         attributes=dict(file.attributes),
         processes={name: running.processes.get(i, 0) for i, name in enumerate(file.processes)},
+        weights={"sum": running.weight, "negative_share": running.negative / max(running.events, 1)},
         flavours=flavours,
         per_event={
             "PFOs per event": _spread(np.diff(file.pfo_offsets)),
@@ -147,6 +150,8 @@ class _Running:
 
     def __init__(self) -> None:
         self.events = 0
+        self.weight = 0.0
+        self.negative = 0
         self.processes: dict[int, int] = {}
         self.flavours: dict[int, int] = {}
         self._sums: dict[str, list[float]] = {}  # count, min, max, sum, zeros
@@ -154,6 +159,8 @@ class _Running:
     def add(self, block: EventBlock) -> None:
         """Count one more block."""
         self.events += block.num_events
+        self.weight += float(block.event["weight"].sum(dtype=np.float64))
+        self.negative += int(np.sum(block.event["weight"] < 0))
         for values, counts in ((block.event["process"], self.processes), (block.jet["flavour"], self.flavours)):
             for value, count in zip(*np.unique(values, return_counts=True), strict=True):
                 counts[int(value)] = counts.get(int(value), 0) + int(count)
@@ -185,7 +192,9 @@ def _range(values: np.ndarray) -> tuple[float, float]:
     if values.dtype.kind in "iu" and int(values.max()) - int(values.min()) < 20:
         return float(values.min()) - 0.5, float(values.max()) + 0.5
     low, high = (float(q) for q in np.percentile(values, [0.5, 99.5]))
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+    # Weights may be the same millions for all events: a range that single precision can't divide.
+    margin = max(0.5, 1e-3 * abs(low))
+    return (low, high) if high - low > 1e-6 * abs(low) else (low - margin, high + margin)
 
 
 def _sample_starts(num_events: int) -> list[int]:
@@ -222,6 +231,10 @@ def rich_summary(summary: FileSummary) -> RenderableType:
     for name, (low, mean, high) in summary.per_event.items():
         facts.add_row(name, f"{mean:.1f} on average, {low:g} to {high:g}")
     facts.add_row("processes", _shares(summary.processes))
+    if summary.weights["sum"] != summary.events_read:
+        among = "" if summary.events_read == summary.num_events else f" of the {summary.events_read:,} events looked at"
+        share = f"{100 * summary.weights['negative_share']:.1f} % negative"
+        facts.add_row("weights", f"sum {summary.weights['sum']:,.6g}{among}, {share}")
     facts.add_row("jet flavours", _shares(summary.flavours))
     for name, value in summary.attributes.items():
         text = str(value)

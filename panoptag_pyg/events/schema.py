@@ -104,7 +104,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("pfo", "d0_error", "float32", "mm", "uncertainty of d0, 0 without a track", low=0),
     Column("pfo", "dz_error", "float32", "mm", "uncertainty of dz, 0 without a track", low=0),
     Column("pfo", "hard_scatter_fraction", "float32", "", "share of its energy from the hard scatter, not pileup", truth=True, default=1, low=0, high=1),
-    Column("pfo", "heavy_ancestry", "int8", "", "descends from: 0 neither, 1 a c hadron, 2 a b hadron", truth=True, low=0, high=2),
+    Column("pfo", "heavy_ancestry", "int8", "", "descends from: 0 neither or pileup, 1 a c hadron, 2 a b hadron", truth=True, low=0, high=2),
     Column("jet", "pt", "float32", "GeV", "transverse momentum", low=0),
     Column("jet", "eta", "float32", "", "pseudorapidity"),
     Column("jet", "phi", "float32", "rad", "azimuth"),

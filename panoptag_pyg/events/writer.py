@@ -147,6 +147,22 @@ class EventFileWriter:
             self._file.attrs["sources"] = sources
         else:
             self._file["sources"] = np.frombuffer(sources.encode(), dtype=np.uint8)
+        self.set_attributes(attributes)
+
+    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
+        """Add to the provenance what is known only now, such as how many events were lost.
+
+        Args:
+            attributes: strings, numbers, or anything JSON can hold; they replace those of the same name.
+
+        Raises:
+            ValueError: if the writer is closed, or writes one of these itself.
+        """
+        clash = set(attributes) & set(RESERVED_ATTRIBUTES)
+        if self._file is None or clash:
+            raise ValueError(
+                "the writer is closed" if self._file is None else f"attributes {sorted(clash)} are its own"
+            )
         for name, value in attributes.items():
             plain = isinstance(value, (str, int, float, np.integer, np.floating)) and not isinstance(value, bool)
             self._file.attrs[name] = value if plain else json.dumps(value)

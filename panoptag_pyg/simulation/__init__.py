@@ -8,6 +8,7 @@ from panoptag_pyg.simulation.cards import ProcessCard
 from panoptag_pyg.simulation.detector import Detector, PFOs
 from panoptag_pyg.simulation.detector_card import DetectorCard
 from panoptag_pyg.simulation.particles import GeneratedEvents, Particles
+from panoptag_pyg.simulation.pileup import Pileup
 from panoptag_pyg.simulation.prepare import Prepared, prepare
 from panoptag_pyg.simulation.simulate import simulate
 from panoptag_pyg.simulation.subjets import SubjetOptions, add_subjets
@@ -18,6 +19,7 @@ __all__ = [
     "GeneratedEvents",
     "PFOs",
     "Particles",
+    "Pileup",
     "Prepared",
     "ProcessCard",
     "SubjetOptions",

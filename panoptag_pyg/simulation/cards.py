@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import tomllib
 from importlib.resources import files
 from pathlib import Path
@@ -11,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from panoptag_pyg.errors import ConfigError, suggest
 
+_LOWEST_PT = "PhaseSpace:pTHatMin"
+#: ``QCD_pt30to50``: a shipped card, and bounds of the hard process's pT in GeV.
+_BIN = re.compile(r"(?P<card>\w+?)_pt(?P<low>\d+(?:\.\d+)?)to(?P<high>\d+(?:\.\d+)?|[Ii]nf)")
 #: Folder of the shipped cards and samples.
 DATA_FOLDER = Path(str(files("panoptag_pyg.data")))
 
@@ -54,6 +59,11 @@ def shipped(folder: str) -> dict[str, Path]:
     return {path.stem: path for path in sorted((DATA_FOLDER / folder).glob("*.toml"))}
 
 
+def is_path(name: str | Path) -> bool:
+    """Whether a card is named by its path, and not by the name of a shipped one."""
+    return str(name).endswith(".toml") or "/" in str(name)
+
+
 def read_card(name: str | Path, folder: str, kind: str) -> tuple[dict[str, Any], str]:
     """Read a shipped card by name or a user's card by path.
 
@@ -69,7 +79,7 @@ def read_card(name: str | Path, folder: str, kind: str) -> tuple[dict[str, Any],
         ConfigError: there is no such card, or it isn't TOML.
     """
     text = str(name)
-    if text.endswith(".toml") or "/" in text:
+    if is_path(name):
         path = Path(text)
         if not path.is_file():
             raise ConfigError(f"{path}: there is no such {kind} card")
@@ -96,7 +106,7 @@ def read_layered_card(name: str | Path, folder: str, kind: str) -> tuple[dict[st
         base = values.pop("base")
         if not isinstance(base, str):
             raise ConfigError(f"{source}: base: expected a card's name or path, not {base!r}")
-        if base.endswith(".toml") or "/" in base:
+        if is_path(base):
             base = str(seen[-1].parent / base)
         try:
             below, path = read_card(base, folder, kind)
@@ -146,8 +156,37 @@ class ProcessCard(Card):
     def load(cls, name: str | Path) -> ProcessCard:
         """Read the card of a process that ships (``"ttbar"``, …) or of your own (a path to a TOML file).
 
+        ``"QCD_pt30to50"`` is the shipped card ``QCD`` where PYTHIA's hard process has a pT of 30 to 50 GeV, and so for
+        every shipped card with a lowest pT, and any bounds; ``"QCD_pt1000toInf"`` has no upper one.
+
         Raises:
             ConfigError: there is no such card, or it isn't legal.
         """
+        found = _BIN.fullmatch(str(name))
+        if found and str(name) not in shipped("processes") and not is_path(name):
+            return cls.load(found["card"]).in_bin(float(found["low"]), float(found["high"]), str(name))
         values, source = read_card(name, "processes", "process")
         return cls.parse(values, source)
+
+    def in_bin(self, low: float, high: float, name: str) -> ProcessCard:
+        """The same process between two values of the hard process's pT.
+
+        Args:
+            low: lowest pT in GeV.
+            high: highest pT in GeV; infinity for none.
+            name: what to call it.
+
+        Raises:
+            ConfigError: this process has no pT to cut on, or there is nothing between the bounds.
+        """
+        others = tuple(line for line in self.settings if line.partition("=")[0].strip() != _LOWEST_PT)
+        if len(others) == len(self.settings):
+            raise ConfigError(f"{name}: the process {self.name} has no bins in pT; only those with {_LOWEST_PT} have")
+        if not 0 < low < high:
+            raise ConfigError(f"{name}: expected bounds that rise, in GeV, such as {self.name}_pt30to50")
+        highest = [f"PhaseSpace:pTHatMax = {high:g}"] if math.isfinite(high) else []
+        settings = (*others, f"{_LOWEST_PT} = {low:g}", *highest)
+        bounds = f"{low:g} to {high:g} GeV" if highest else f"{low:g} GeV and above"
+        return self.model_copy(
+            update={"name": name, "settings": settings, "description": f"{self.description}; here pT of {bounds}"}
+        )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from panoptag_pyg.events.block import lengths_to_offsets
 from panoptag_pyg.events.schema import HeavyAncestry, ParticleClass, columns
 from panoptag_pyg.simulation import tracking
 from panoptag_pyg.simulation.calorimeter import Calorimeter, EnergyFlow, Towers, energy_fraction
 from panoptag_pyg.simulation.detector_card import DetectorCard
 from panoptag_pyg.simulation.impact_parameters import smear_impact_parameters
-from panoptag_pyg.simulation.particles import Particles
+from panoptag_pyg.simulation.particles import HARD_SCATTER, Particles
 from panoptag_pyg.simulation.propagation import Propagated, propagate
 
 
@@ -28,6 +30,16 @@ class PFOs:
     columns: dict[str, np.ndarray]
     offsets: np.ndarray
     particle: np.ndarray
+
+    @classmethod
+    def joined(cls, pieces: Sequence[PFOs]) -> PFOs:
+        """Those of several groups of events, one group after the other."""
+        lengths = np.concatenate([np.diff(piece.offsets) for piece in pieces])
+        return cls(
+            columns={name: np.concatenate([piece.columns[name] for piece in pieces]) for name in pieces[0].columns},
+            offsets=lengths_to_offsets(lengths),
+            particle=np.concatenate([piece.particle for piece in pieces]),
+        )
 
 
 @dataclass
@@ -77,6 +89,7 @@ class Detector:
         d0, dz, d0_error, dz_error = self._impact_parameters(flight, tracks, rng)
         scale, neutrals = self._energy_flow(particles, flight, tracks, rng)
 
+        truth = [_residual_truth(particles, tracks, towers, flow, share) for _, flow, towers, share in neutrals]
         pdg = particles.pdg[tracks.row]
         species = tracking.track_species(pdg)
         track_class = np.array([ParticleClass.CHARGED_HADRON, ParticleClass.ELECTRON, ParticleClass.MUON])
@@ -101,11 +114,10 @@ class Detector:
             "dz": join(dz),
             "d0_error": join(d0_error),
             "dz_error": join(dz_error),
-            "hard_scatter_fraction": join(np.ones(len(tracks.row)), zeros + 1),
-            "heavy_ancestry": join(
-                particles.heavy_ancestry[tracks.row],
-                *(_tower_ancestry(particles, tracks, towers, flow, share) for _, flow, towers, share in neutrals),
+            "hard_scatter_fraction": join(
+                particles.interaction[tracks.row] == HARD_SCATTER, *(fraction for fraction, _ in truth)
             ),
+            "heavy_ancestry": join(particles.heavy_ancestry[tracks.row], *(ancestry for _, ancestry in truth)),
         }
         event = join(particles.event[tracks.row], *(flow.event for flow in flows))
         particle = join(flight.rows[tracks.row], np.full(num_neutral, -1))
@@ -155,20 +167,24 @@ class Detector:
         return scale, neutrals
 
 
-def _tower_ancestry(
+def _residual_truth(
     particles: Particles, tracks: _Tracks, towers: Towers, flow: EnergyFlow, share: np.ndarray
-) -> np.ndarray:
-    """Ancestry that carries most of the energy in each neutral PFO's tower, [M].
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of each neutral PFO: share of its tower's energy from the hard scatter, and the ancestry that carries most, [M].
 
     The tracks' energy was taken away, so that their particles count only where there is nothing else.
     """
     weight = share * particles.e
     weight[tracks.row] *= 1e-9
     hit = np.flatnonzero(towers.of_particle >= 0)
+    tower, weight = towers.of_particle[hit], weight[hit]
+    num_towers = len(towers.event)
+    total = np.bincount(tower, weight, num_towers)[flow.tower]
+    hard = np.bincount(tower, weight * (particles.interaction[hit] == HARD_SCATTER), num_towers)[flow.tower]
     num_kinds = len(HeavyAncestry)
-    bins = towers.of_particle[hit] * num_kinds + particles.heavy_ancestry[hit]
-    energy = np.bincount(bins, weight[hit], len(towers.event) * num_kinds).reshape(-1, num_kinds)
-    return energy[flow.tower].argmax(axis=1)
+    bins = tower * num_kinds + particles.heavy_ancestry[hit]
+    energy = np.bincount(bins, weight, num_towers * num_kinds).reshape(-1, num_kinds)
+    return hard / total, energy[flow.tower].argmax(axis=1)
 
 
 def _sorted_pfos(values: dict[str, np.ndarray], event: np.ndarray, particle: np.ndarray, num_events: int) -> PFOs:

@@ -247,6 +247,14 @@ class Truth(Card):
     eta_margin: NonNegative = 1.5
 
 
+class BeamSpot(Card):
+    """Gaussian spread of the collisions' positions (mm), along the beam (z) and across it."""
+
+    sigma_x: NonNegative = 0.013
+    sigma_y: NonNegative = 0.013
+    sigma_z: NonNegative = 50.0
+
+
 class Setup(Card):
     """Choices that belong together: PYTHIA's long-lived decays, impact parameters, flavour rule."""
 
@@ -270,6 +278,7 @@ class DetectorCard(Card):
     jets: Jets = Jets()
     labels: Labels = Labels()
     truth: Truth = Truth()
+    beam_spot: BeamSpot = BeamSpot()
     setups: dict[str, Setup]
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from panoptag_pyg.errors import PanopTagError
+from panoptag_pyg.errors import ConfigError, PanopTagError
 from panoptag_pyg.simulation.les_houches import HardEvent, HardEvents, fault
 from panoptag_pyg.simulation.particles import GeneratedEvents
 from panoptag_pyg.simulation.pythia import Pythia, batch_to_arrays, concatenate, seed_of
@@ -18,6 +18,8 @@ MAX_FAILURES = 0.2
 _FEW = 5
 #: PYTHIA's weights don't come into it: it is given unweighted events of one process, all of which it takes.
 _STRATEGY, _PROCESS = 3, 1
+#: PYTHIA's code of processes from outside.
+_OUTSIDE = 9999
 
 
 class ExternalPythia(Pythia):
@@ -36,7 +38,7 @@ class ExternalPythia(Pythia):
 
     Raises:
         MissingExtraError: pythia8mc isn't installed.
-        ConfigError: a setting doesn't exist or isn't the user's to make.
+        ConfigError: a setting doesn't exist, isn't the user's to make, or (when events are made) switches on a process.
         PanopTagError: PYTHIA can't start with these settings and beams.
     """
 
@@ -116,9 +118,14 @@ class ExternalPythia(Pythia):
         self._feed.load(hard)
         # A batch's last event has lost some vertices; so after these, the feed repeats one as a sacrifice.
         batch = self._pythia.nextBatch(len(hard) + 1)
+        if any(code != _OUTSIDE for code in self._pythia.infoPython().codesHard()):
+            raise ConfigError(
+                f"the PYTHIA settings switch on a process, whose events PYTHIA would mix with those of "
+                f"{self.hard_events.origin}; leave it out"
+            )
         # The number that each event carried, where the coupling stands.
-        tags = np.asarray(batch.layout.content("info").content("alphaEM").data)[: len(batch)] if len(batch) else []
-        numbers = np.rint(np.asarray(tags, dtype=np.float64)).astype(np.int64) - 1
+        tags = np.asarray(batch.layout.content("info").content("alphaEM").data)[: len(batch)]
+        numbers = np.rint(tags).astype(np.int64) - 1
         usable = int(np.sum(numbers[:-1] >= 0))
         part = batch_to_arrays(batch, usable) if usable else _no_events()
         part.number = numbers[:usable]
@@ -126,7 +133,9 @@ class ExternalPythia(Pythia):
         lost = len(numbers) > 0 and numbers[-1] >= 0
         return part, int(numbers[-1]) if lost else max(hard) + 1
 
-    def _refuse_failures(self, block: int, hard: dict[int, HardEvent], parts: list[GeneratedEvents], tried: int) -> None:
+    def _refuse_failures(
+        self, block: int, hard: dict[int, HardEvent], parts: list[GeneratedEvents], tried: int
+    ) -> None:
         made = {int(number) for part in parts for number in part.number}  # type: ignore[union-attr]
         failed = [number for number in hard if number < tried and number not in made]
         if len(failed) < _FEW or len(failed) <= MAX_FAILURES * tried:
@@ -184,7 +193,6 @@ def _make_feed(pythia8mc: ModuleType, source: HardEvents) -> Any:
 
 
 def _no_events() -> GeneratedEvents:
-    whole, real = np.zeros(0, dtype=np.int32), np.zeros(0)
-    columns = dict.fromkeys(("pdg", "status", "mother"), whole)
-    columns |= dict.fromkeys(("px", "py", "pz", "e", "mass", "x", "y", "z", "tau", "weight"), real)
-    return GeneratedEvents(offsets=np.zeros(1, dtype=np.int64), **columns)
+    real = dict.fromkeys(("px", "py", "pz", "e", "mass", "x", "y", "z", "tau", "weight"), np.zeros(0))
+    whole = dict.fromkeys(("pdg", "status", "mother"), np.zeros(0, dtype=np.int32))
+    return GeneratedEvents(offsets=np.zeros(1, dtype=np.int64), **whole, **real)

@@ -12,10 +12,11 @@ import math
 import os
 import re
 import zlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -31,7 +32,7 @@ _LONGEST = 1 << 26
 _EVENT = re.compile(rb"<event(?:\s[^>]*)?>(.*?)</event\s*>", re.DOTALL)
 _EVENT_END = re.compile(rb"</event\s*>")
 #: NUP, IDPRUP, XWGTUP, …: the weight is the third.
-_WEIGHT = re.compile(rb"<event(?:\s[^>]*)?>(?:\s*#[^\n]*\n)*\s*\S+\s+\S+\s+(\S+)")
+_WEIGHT = re.compile(rb"(?:\s*#[^\n]*\n)*\s*\S+\s+\S+\s+(\S+)")
 _COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
 _INIT = re.compile(rb"<init(?:\s[^>]*)?>(.*?)</init\s*>", re.DOTALL)
 _LONG_EXPONENT = re.compile(rb"(?<=[0-9.])([+-][0-9]{3})$")
@@ -49,15 +50,15 @@ class Weights:
 
     Attributes:
         num_events: how many events there are.
-        total: sum of their weights.
-        num_negative: how many of them are negative.
-        negative: sum of these.
+        sum_of_weights: over all of them.
+        num_negative: how many have a negative weight.
+        sum_of_negative_weights: over these.
     """
 
     num_events: int = 0
-    total: float = 0.0
+    sum_of_weights: float = 0.0
     num_negative: int = 0
-    negative: float = 0.0
+    sum_of_negative_weights: float = 0.0
 
 
 class LesHouchesFile:
@@ -93,12 +94,12 @@ class LesHouchesFile:
         self._num_events: int | None = None
         self._block: tuple[int, list[bytes]] = (-1, [])
 
-    def _open(self) -> IO[bytes]:
+    def _open(self) -> BinaryIO:
         try:
             stream = open(self.path, "rb")
             if stream.read(2) == b"\x1f\x8b":
                 stream.close()
-                return gzip.open(self.path, "rb")
+                return cast(BinaryIO, gzip.open(self.path, "rb"))
             stream.seek(0)
             return stream
         except OSError as error:
@@ -151,14 +152,14 @@ class LesHouchesFile:
             rows = lines[1 : 1 + _whole(first[9])]
             if len(rows) < _whole(first[9]) or any(len(row) < 4 for row in rows):
                 raise ValueError(f"expected {_whole(first[9])} lines of processes with 4 numbers")
-            self.processes = tuple(
+            self.processes: Sequence[HardProcess] = tuple(
                 HardProcess(_whole(row[3]), _number(row[0]), _number(row[1]), _number(row[2])) for row in rows
             )
         except ValueError as error:
             raise LesHouchesFileError(f"{self.path}: <init>: {error}") from None
 
-    def _next_block(self) -> bytes:
-        """The text of the next up to 100 events; the buffer then begins with the block after it."""
+    def _next_block(self) -> list[bytes]:
+        """What stands in the tags of each of the next up to 100 events; the buffer then begins with what comes after."""
         found = end = search = 0
         while found < BLOCK_EVENTS:
             match = _EVENT_END.search(self._buffer, search)
@@ -183,7 +184,10 @@ class LesHouchesFile:
         self._position += 1
         if self._position == len(self._starts):
             self._starts.append(self._offset)
-        return text
+        events = _EVENT.findall(text)
+        if len(events) != found:
+            raise self._error(BLOCK_EVENTS * (self._position - 1) + len(events), "or one before it has two ends")
+        return events
 
     def _finish(self, num_events: int) -> None:
         """Check what stands behind the last event."""
@@ -203,13 +207,13 @@ class LesHouchesFile:
         known = min(block, len(self._starts) - 1)
         if block < self._position or known > self._position:
             self._enter(known)
-        text = b""
+        texts: list[bytes] = []
         while self._position <= block:
             if self._num_events is not None and BLOCK_EVENTS * self._position >= self._num_events:
                 return []
-            text = self._next_block()
-        self._block = block, _EVENT.findall(text)
-        return self._block[1]
+            texts = self._next_block()
+        self._block = block, texts
+        return texts
 
     def _enter(self, block: int) -> None:
         self._position, self._offset, self._buffer = block, self._starts[block], b""
@@ -244,11 +248,11 @@ class LesHouchesFile:
         self._enter(0)
         count, total, negative, num_negative = 0, 0.0, 0.0, 0
         while self._num_events is None or count < self._num_events:
-            texts = _WEIGHT.findall(self._next_block())
-            weights = []
-            for text in texts:
+            weights: list[float] = []
+            for text in self._next_block():
+                head = _WEIGHT.match(text)
                 try:
-                    weights.append(_number(text))
+                    weights.append(_number(head[1] if head else b""))
                 except ValueError as error:
                     raise self._error(count + len(weights), f"has a bad weight: {error}") from None
             below = [weight for weight in weights if weight < 0]
@@ -264,8 +268,19 @@ class LesHouchesFile:
         value = math.fsum(process.cross_section for process in self.processes)
         error = math.hypot(*(process.error for process in self.processes))
         if value == 0 and abs(self.strategy) in (1, 4):
-            value = self.weights.total / self.weights.num_events
+            value = self.weights.sum_of_weights / self.weights.num_events
         return value, error
+
+    def describe(self) -> dict[str, Any]:
+        """What a file of simulated events says about these: name, beams, processes, sums of weights."""
+        return {
+            "file": self.path.name,
+            "digest": self.digest,
+            "beams": self.beams,
+            "strategy": self.strategy,
+            "processes": [asdict(process) for process in self.processes],
+            **asdict(self.weights),
+        }
 
     @cached_property
     def digest(self) -> str:
@@ -295,7 +310,9 @@ def parse_event(text: bytes) -> HardEvent:
         if len(rows) < count or any(len(row) < _NUM_COLUMNS for row in rows):
             complete = sum(len(row) >= _NUM_COLUMNS for row in rows)
             raise ValueError(f"it has {complete} complete lines of particles, expected {count}")
-        table = np.array([[_number(value) for value in row[:_NUM_COLUMNS]] for row in rows]).reshape(count, _NUM_COLUMNS)
+        table = np.array([[_number(value) for value in row[:_NUM_COLUMNS]] for row in rows]).reshape(
+            count, _NUM_COLUMNS
+        )
     except ValueError as error:
         raise ValueError(f"can't be read: {error}") from None
     whole = table[:, :6].astype(np.int64)

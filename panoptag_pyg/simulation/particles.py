@@ -9,6 +9,8 @@ import numpy as np
 from panoptag_pyg.simulation.pdg import charge
 
 NEUTRINOS = (12, 14, 16)
+#: ``Particles.interaction`` of the collision of interest; pileup's count from 1.
+HARD_SCATTER = 0
 
 
 @dataclass
@@ -102,6 +104,25 @@ class Particles:
         """The particles under ``keep`` (a mask or indices); the number of events stays."""
         columns = {name: values[keep] for name, values in vars(self).items() if name != "num_events"}
         return Particles(num_events=self.num_events, **columns)
+
+    def events(self, start: int, stop: int) -> Particles:
+        """The particles of the events ``start`` to ``stop − 1``, which then count from 0."""
+        rows = slice(*np.searchsorted(self.event, (start, stop)))
+        columns = {name: values[rows] for name, values in vars(self).items() if name != "num_events"}
+        columns["event"] = columns["event"] - start
+        return Particles(num_events=min(stop, self.num_events) - start, **columns)
+
+    @classmethod
+    def merged(cls, first: Particles, second: Particles) -> Particles:
+        """The particles of both, which are of the same events; in each event those of ``first`` come first."""
+        # Two rising runs, which a stable sort joins in one pass.
+        order = np.argsort(np.concatenate([first.event, second.event]), kind="stable")
+        columns = {
+            name: np.concatenate([values, getattr(second, name)])[order]
+            for name, values in vars(first).items()
+            if name != "num_events"
+        }
+        return cls(num_events=first.num_events, **columns)
 
 
 def stable_particles(events: GeneratedEvents, heavy_ancestry: np.ndarray) -> Particles:

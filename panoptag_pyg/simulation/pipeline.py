@@ -18,9 +18,9 @@ from panoptag_pyg.simulation.detector_card import DetectorCard
 from panoptag_pyg.simulation.generators import make_generator
 from panoptag_pyg.simulation.jets import ClusteredJets, cluster, four_momentum
 from panoptag_pyg.simulation.labels import label_jets
-from panoptag_pyg.simulation.particles import GeneratedEvents, Particles, stable_particles
+from panoptag_pyg.simulation.particles import HARD_SCATTER, GeneratedEvents, Particles, stable_particles
 from panoptag_pyg.simulation.partons import parton_flavour
-from panoptag_pyg.simulation.pileup import Pileup
+from panoptag_pyg.simulation.pileup import EVENTS_AT_ONCE, Pileup, PileupOverlay
 from panoptag_pyg.simulation.subjets import SubjetOptions, add_subjets
 from panoptag_pyg.simulation.truth import hard_scatter_share, heavy_ancestry, match_truth_jets, weakly_decaying
 
@@ -65,8 +65,8 @@ class SimulatedBlock:
 
     Attributes:
         events: the generator's records; of the hard scatter alone.
-        particles: stable particles, those of pileup too.
-        pfos: what the detector makes of them.
+        particles: stable particles of the hard scatter; pileup's, which may be millions, are not kept.
+        pfos: what the detector makes of them and of pileup; its ``particle`` is −1 for tracks of pileup too.
         jets: their jets.
         block: the columns of a file.
     """
@@ -92,6 +92,9 @@ class BlockSimulator:
         self.config = config
         self.generator = make_generator(config)
         self.detector = Detector(config.detector, config.impact_parameters)
+        self.overlay: PileupOverlay | None = None
+        if config.pileup is not None:
+            self.overlay = PileupOverlay(config.pileup, config.detector.beam_spot, config.seed)
         self.seconds: dict[str, float] = defaultdict(float)
 
     @contextmanager
@@ -119,12 +122,12 @@ class BlockSimulator:
         with self._stage("truth"):
             weak = weakly_decaying(events)
             particles = stable_particles(events, heavy_ancestry(events, weak))
-        num_interactions = np.ones(events.num_events, dtype=np.int64)
-        if self.config.pileup is not None:
-            with self._stage("pileup"):
-                particles, num_interactions = self.config.pileup.overlay(particles, self.config.seed, number)
-        with self._stage("detector"):
-            pfos = self.detector(particles, rng)
+        if self.overlay is None:
+            num_interactions = np.ones(events.num_events, dtype=np.int64)
+            with self._stage("detector"):
+                pfos = self.detector(particles, rng)
+        else:
+            pfos, num_interactions = self._detect_with_pileup(self.overlay, particles, number, rng)
         with self._stage("jets"):
             jets = cluster_pfos(pfos, card, max_abs_eta)
         with self._stage("truth"):
@@ -145,6 +148,35 @@ class BlockSimulator:
             with self._stage("subjets"):
                 block = add_subjets(block, self.config.subjets)
         return SimulatedBlock(events, particles, pfos, jets, block)
+
+    def _detect_with_pileup(
+        self, overlay: PileupOverlay, particles: Particles, number: int, rng: np.random.Generator
+    ) -> tuple[PFOs, np.ndarray]:
+        """PFOs of a block's particles and pileup, and the collisions in each event; a few events at a time."""
+        num_events = particles.num_events
+        with self._stage("pileup"):
+            overlaid = overlay.draw(number, num_events)
+        pieces = []
+        for start in range(0, num_events, EVENTS_AT_ONCE):
+            with self._stage("pileup"):
+                hard = particles.events(start, start + EVENTS_AT_ONCE)
+                both = overlay.overlay(hard, overlaid, start)
+            with self._stage("detector"):
+                pfos = self.detector(both, rng)
+            pfos.particle = hard_rows(both, pfos.particle, int(np.searchsorted(particles.event, start)))
+            pieces.append(pfos)
+        return PFOs.joined(pieces), overlaid.counts + 1
+
+
+def hard_rows(particles: Particles, rows: np.ndarray, first: int) -> np.ndarray:
+    """Rows of particles, counted among those of the hard scatter alone, ``first`` of which come before; else −1.
+
+    Shapes:
+        ``rows`` [P], −1 for none → [P].
+    """
+    is_hard = particles.interaction == HARD_SCATTER
+    among_hard = np.where(is_hard, np.cumsum(is_hard) - 1 + first, -1)
+    return np.where(rows >= 0, among_hard[rows], -1)
 
 
 def cluster_pfos(pfos: PFOs, card: DetectorCard, max_abs_eta: float) -> ClusteredJets:

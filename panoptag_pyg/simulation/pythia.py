@@ -24,6 +24,7 @@ _OWN_KEYS = {
 _SETTING_KINDS = ("Flag", "Mode", "Parm", "Word")
 #: PYTHIA's largest seed.
 _MAX_SEED = 900_000_000
+_PB_PER_MB = 1e9
 #: Numbers below this have their charge from their digits, others (supersymmetry, …) from PYTHIA's tables.
 _PLAIN_NUMBERS = 100_000
 
@@ -122,6 +123,14 @@ class Pythia:
         self._set_exotic_charges(events)
         return events
 
+    def cross_section(self, num_events: int) -> tuple[float, float]:
+        """PYTHIA's estimate of the cross section in pb, and its statistical error, from that many new events."""
+        self._pythia.rndm.init(seed_of(self.seed))
+        for _ in range(num_events):
+            self._pythia.next()
+        info = self._pythia.infoPython()
+        return _PB_PER_MB * info.sigmaGen(), _PB_PER_MB * info.sigmaErr()
+
     def _refuse_weights(self) -> None:
         # PYTHIA leaves its batches' weights empty (seen in 8.317), so weighted settings can't be simulated. A single
         # weight above 1 is no sign of them: it is an event above the maximum that PYTHIA estimated for its
@@ -204,7 +213,9 @@ def concatenate(parts: list[GeneratedEvents]) -> GeneratedEvents:
     """Events of several batches in one; without their charges."""
     if len(parts) == 1:
         return parts[0]
-    names = [name for name, values in vars(parts[0]).items() if name not in ("offsets", "charges") and values is not None]
+    names = [
+        name for name, values in vars(parts[0]).items() if name not in ("offsets", "charges") and values is not None
+    ]
     lengths = np.concatenate([np.diff(part.offsets) for part in parts])
     return GeneratedEvents(
         offsets=np.concatenate([[0], np.cumsum(lengths)]),

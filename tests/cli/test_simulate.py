@@ -37,6 +37,27 @@ def test_simulate(tmp_path):
     assert run(*line.split(), "--overwrite").exit_code == 0
 
 
+def test_shards(tmp_path):
+    folder = tmp_path / "zh"
+    line = f"--process ZH --events 230 --shards 2 --seed 7 --workers 1 -o {folder}".split()
+    quick = ("--set", "PartonLevel:MPI = off")
+    first = run(*line, *quick)
+    assert first.exit_code == 0, first.output
+    assert f"{folder}: 230 events in 2 files, " in first.output
+    assert "2 of 2 shards done: 230/230 events" in first.stderr
+    assert sorted(os.listdir(folder)) == ["ZH-00000.h5", "ZH-00001.h5", "manifest.json"]
+    command = json.loads((folder / "manifest.json").read_text())["attributes"]["command"]
+    assert command.startswith("panoptag ")
+
+    again = run(*line, *quick)
+    assert again.exit_code == 0
+    assert "simulating" not in again.stderr
+    other = run(*line)
+    assert other.exit_code == 2
+    assert "pythia_settings is 'PartonLevel:MPI = off' there and not set here" in other.stderr
+    assert len(other.stderr.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -46,6 +67,9 @@ def test_simulate(tmp_path):
         ("--process ttbar --detector atlos", "did you mean 'atlas'?"),
         ("--process ttbar --label hadrons", "did you mean 'hadron'?"),
         ("--process nowhere.toml", "there is no such process card"),
+        ("--process ttbar --events 300 --shards 3", "names a file; shards are written into a folder"),
+        ("--process ttbar --scheduler nowhere.json", "there is no such scheduler file"),
+        ("--process ttbar --scheduler 127.0.0.1", "no Dask scheduler answers at 127.0.0.1"),
     ],
 )
 def test_bad_input_is_one_sentence(arguments, message, tmp_path):

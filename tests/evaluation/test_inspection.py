@@ -39,6 +39,27 @@ def test_numbers_are_those_of_the_columns(tmp_path, block, check):
     assert summary.attributes == {"seed": 7}
 
 
+def test_weights_are_summed(tmp_path, block):
+    weights = np.random.default_rng().normal(2, 2, 1301).astype(np.float32)
+    block.event["weight"] = weights
+    summary, _ = inspect_file(EventFile(write_events(tmp_path / "a.h5", block, ["ttbar", "ZH"])))
+    assert summary.weights["sum"] == pytest.approx(weights.astype(np.float64).sum(), rel=1e-9)
+    assert summary.weights["negative_share"] == pytest.approx(np.mean(weights < 0))
+    assert "% negative" in text_of(rich_summary(summary))
+    block.event["weight"] = np.ones(1301, dtype=np.float32)
+    summary, _ = inspect_file(EventFile(write_events(tmp_path / "b.h5", block, ["ttbar", "ZH"])))
+    assert "% negative" not in text_of(rich_summary(summary))
+
+
+def text_of(renderable):
+    from rich.console import Console
+
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(renderable)
+    return capture.get()
+
+
 def test_large_file_is_sampled_unless_checked(tmp_path, block, monkeypatch):
     monkeypatch.setattr("panoptag_pyg.evaluation.inspection.BLOCK_EVENTS", 100)
     monkeypatch.setattr("panoptag_pyg.evaluation.inspection.SAMPLE_EVENTS", 300)

@@ -75,3 +75,30 @@ class EndlessMuonPairs:
         rng = np.random.default_rng([block, number])
         event = muon_pair(float(rng.uniform(100, 400)), float(rng.uniform(-0.9, 0.9)))
         return broken(event, "colour") if number % self.every == self.every - 1 else event
+
+
+INIT = "  2212 2212 6.5000000E+03 6.5000000E+03 0 0 247000 247000 {strategy} 1\n  1.25E+01 2.5E-02 1.0E+00 1\n"
+
+
+def event_text(event: HardEvent, extra: str = "") -> str:
+    """An ``<event>`` with all digits."""
+    head = (event.weight, event.scale, event.alpha_qed, event.alpha_qcd)
+    lines = [f" {len(event)} {event.process_id} " + " ".join(f"{value:.17e}" for value in head)]
+    for i in range(len(event)):
+        whole = (event.pdg[i], event.status[i], *event.mothers[i], *event.colours[i])
+        real = (*event.momentum[i], event.mass[i], event.lifetime[i], event.spin[i])
+        lines.append(" ".join(f"{value:d}" for value in whole) + " " + " ".join(f"{value:.17e}" for value in real))
+    return "<event>\n" + "\n".join(lines) + "\n" + extra + "</event>\n"
+
+
+def file_text(
+    events: Sequence[HardEvent | str],
+    strategy: int = 3,
+    version: str = "1.0",
+    header: str = "",
+    init: str | None = None,
+) -> str:
+    """A Les Houches file of these events (texts are taken as they are)."""
+    init = INIT.format(strategy=strategy) if init is None else init
+    body = "".join(event if isinstance(event, str) else event_text(event) for event in events)
+    return f'<LesHouchesEvents version="{version}">\n{header}<init>\n{init}</init>\n{body}</LesHouchesEvents>\n'

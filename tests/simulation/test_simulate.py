@@ -9,10 +9,10 @@ import fastjet
 import numpy as np
 import pytest
 
-from panoptag_pyg.errors import ConfigError, EventFileError, MissingExtraError, PanopTagError
+from panoptag_pyg.errors import ConfigError, EventFileError, MissingExtraError
 from panoptag_pyg.events import EventFile
 from panoptag_pyg.simulation import simulate
-from panoptag_pyg.simulation.workers import block_sizes, simulate_blocks
+from panoptag_pyg.simulation.blocks import simulate_blocks
 
 simulate_module = __import__("importlib").import_module("panoptag_pyg.simulation.simulate")
 
@@ -149,32 +149,14 @@ def test_an_existing_file_stays(tmp_path):
 
 
 def test_interrupted_work_leaves_no_file(tmp_path, monkeypatch):
-    def interrupted(config, num_events, workers):
-        yield from simulate_blocks(config, 3)
+    def interrupted(config, tasks, workers, scheduler):
+        yield from simulate_blocks(config, [(0, 3)])
         raise KeyboardInterrupt
 
     monkeypatch.setattr(simulate_module, "simulate_blocks", interrupted)
     with pytest.raises(KeyboardInterrupt):
         simulate("ZH", 500, tmp_path / "x.h5")
     assert os.listdir(tmp_path) == []
-
-
-class Bomb:
-    """Ends the process that unpickles it, as the kernel does when memory runs out."""
-
-    def __reduce__(self):
-        return os._exit, (9,)
-
-
-def test_a_dead_worker_is_one_sentence():
-    with pytest.raises(PanopTagError, match="worker ended unexpectedly"):
-        list(simulate_blocks(Bomb(), 201, workers=2))
-
-
-def test_block_sizes():
-    assert block_sizes(1) == [1]
-    assert block_sizes(100) == [100]
-    assert block_sizes(250) == [100, 100, 50]
 
 
 @pytest.mark.slow

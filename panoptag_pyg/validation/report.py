@@ -1,0 +1,281 @@
+"""The result of a validation: checks, numbers and figures, for people and for machines."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from panoptag_pyg import __version__
+from panoptag_pyg.output import OutputError, check_output, refusal
+from panoptag_pyg.validation.checks import Check, summary
+from panoptag_pyg.validation.flavours import (
+    PAPER_JETS_PER_EVENT,
+    PAPER_SHARES,
+    Fractions,
+    explanation,
+    mix_fractions,
+    mix_of,
+    mixed_variants,
+    order_checks,
+    sample_fractions,
+)
+from panoptag_pyg.validation.measurements import Remade
+from panoptag_pyg.validation.reference import Pair
+from panoptag_pyg.validation.resonances import PEAKS
+from panoptag_pyg.validation.response import response_checks
+from panoptag_pyg.validation.sample import Sample
+from panoptag_pyg.validation.symmetries import symmetry_checks
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+#: What a report's folder holds; one without the JSON isn't a report and is never replaced.
+PAGE, NUMBERS, FIGURES = "index.html", "validation.json", "figures"
+
+
+@dataclass
+class Validation:
+    """All that was found.
+
+    Attributes:
+        files: that were checked.
+        samples: what their columns say, by process.
+        remade: what simulating events again gave.
+        reference_files, references: the same of the files to compare with.
+        pairs: the comparisons.
+        command: command line, if any.
+    """
+
+    files: list[str]
+    samples: Mapping[str, Sample]
+    remade: Remade
+    reference_files: list[str] = field(default_factory=list)
+    references: Mapping[str, Sample] = field(default_factory=dict)
+    pairs: list[Pair] = field(default_factory=list)
+    command: str | None = None
+
+    @cached_property
+    def checks(self) -> list[Check]:
+        """Every check, in the order of the page."""
+        found = list(self.remade.checks)
+        for part in self.remade.parts.values():
+            found += part.checks()
+        for process, sample in self.samples.items():
+            own = [*sample.consistency.checks(), *symmetry_checks(sample), *response_checks(sample)]
+            if sample.has_flavour:
+                own += order_checks(sample)
+            found += [check.of(process) for check in own]
+        return found + [check for check in (pair.check() for pair in self.pairs) if check is not None]
+
+    @property
+    def passed(self) -> bool:
+        """Whether no check asks for a look."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def with_flavour(self) -> dict[str, Sample]:
+        """Processes whose jets have a known flavour."""
+        return {name: sample for name, sample in self.samples.items() if sample.has_flavour}
+
+    @cached_property
+    def mix(self) -> Fractions | None:
+        """Flavours of the mixture; ``None`` without any known one."""
+        return mix_fractions(self.with_flavour) if self.with_flavour else None
+
+    @cached_property
+    def variants(self) -> dict[tuple[str, str, float], Fractions]:
+        """Flavours of the mixture under other definitions; empty if a process of it couldn't be simulated again."""
+        names = mix_of(self.with_flavour) if self.with_flavour else ()
+        if not names or not set(names) <= set(self.remade.parts):
+            return {}
+        return mixed_variants({name: self.remade.parts[name].variants for name in names})
+
+    def explanation(self) -> list[str]:
+        """Why the flavours are not the paper's."""
+        return explanation(self.mix, mix_of(self.with_flavour), self.variants) if self.mix else []
+
+    def notes(self) -> list[str]:
+        """What a reader of the numbers should know."""
+        notes = list(self.remade.notes)
+        without = [name for name in self.samples if name not in self.with_flavour]
+        if without:
+            notes.append(f"The flavour of jets is not known in {', '.join(without)}: checks that need it are left out.")
+        for name, sample in self.samples.items():
+            if sample.num_jets == 0:
+                notes.append(f"{name} has no jets: checks that need them are left out.")
+            if sample.negative_weights:
+                share = sample.negative_weights / sample.num_events
+                notes.append(f"{share:.1%} of the {name} events have a negative weight; sums are taken with the sign.")
+        if not self.remade.parts:
+            notes.append(
+                "Without simulating events again the detector itself is not checked, only what the columns say."
+            )
+        return notes
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON-able values."""
+        return _finite(
+            {
+                "format": "panoptag-validation",
+                "software": f"panoptag-pyg {__version__}",
+                "command": self.command,
+                "files": self.files,
+                "reference_files": self.reference_files,
+                "summary": summary(self.checks),
+                "notes": self.notes(),
+                "checks": [check.to_dict() for check in self.checks],
+                "processes": {name: self._process(sample) for name, sample in self.samples.items()},
+                "mix": None if self.mix is None else {"processes": list(mix_of(self.with_flavour)), **vars(self.mix)},
+                "paper": {"shares": PAPER_SHARES, "jets_per_event": PAPER_JETS_PER_EVENT},
+                "variants": [
+                    {"label": rule, "max_abs_eta": eta, "min_pt": pt, **vars(value)}
+                    for (rule, eta, pt), value in self.variants.items()
+                ],
+                "explanation": self.explanation(),
+                "simulated_again": self.remade.files,
+                "masses": {name: self._masses(name) for name in self.remade.parts},
+                "reference": [pair.to_dict() for pair in self.pairs],
+            }
+        )
+
+    def _process(self, sample: Sample) -> dict[str, Any]:
+        count = max(sample.num_events, 1)
+        means = {name: histogram.mean() for name, histogram in sample.histograms.items() if histogram.total.any()}
+        displaced = {}
+        for name, histogram in sample.displaced.items():
+            shares, covariance = histogram.shares()
+            errors = np.sqrt(np.maximum(np.diag(covariance), 0))
+            displaced[name] = {
+                "above": shares[2],
+                "above_error": errors[2],
+                "below": shares[0],
+                "below_error": errors[0],
+            }
+        return {
+            "num_events": sample.num_events,
+            "pfos_per_event": sample.num_pfos / count,
+            "jets_per_event": sample.num_jets / count,
+            "flavours": vars(sample_fractions(sample)) if sample.has_flavour else None,
+            "displaced_tracks": displaced if sample.has_flavour else None,
+            "means": {name: {"mean": mean, "error": error} for name, (mean, error) in means.items()},
+        }
+
+    def _masses(self, process: str) -> dict[str, Any]:
+        found = {}
+        for peak in PEAKS:
+            jets, truth = self.remade.parts[process].resonances.masses(peak.name)
+            if len(jets):
+                low, median, high = np.percentile(jets, [16, 50, 84])
+                found[peak.name] = {
+                    "decays": self.remade.parts[process].resonances.tried[peak.name],
+                    "found": len(jets),
+                    "median": median,
+                    "half_width": (high - low) / 2,
+                    "generated_median": float(np.median(truth)),
+                }
+        return found
+
+    def table(self) -> Table:
+        """Sections, and all checks that ask for a look, as a rich table."""
+        from panoptag_pyg.validation.page import rich_table
+
+        return rich_table(self)
+
+    def save(self, folder: str | os.PathLike[str], overwrite: bool = False, figures: bool = True) -> Path:
+        """Write the page, the figures and the numbers.
+
+        Args:
+            folder: to make.
+            overwrite: replace an older report there. Default ``False``.
+            figures: draw too. Default ``True``.
+
+        Returns:
+            The page's path.
+
+        Raises:
+            OutputError: the folder stands there, or can't be written.
+        """
+        from panoptag_pyg.validation.figures import all_figures
+        from panoptag_pyg.validation.page import html_page
+
+        folder = Path(folder)
+        with atomic_folder(folder, overwrite) as temporary:
+            images = {}
+            if figures:
+                (temporary / FIGURES).mkdir()
+            for name, figure in all_figures(self) if figures else ():
+                path = temporary / FIGURES / f"{name}.png"
+                figure.savefig(path)
+                images[name] = path.read_bytes()
+            (temporary / NUMBERS).write_text(
+                json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8"
+            )
+            (temporary / PAGE).write_text(html_page(self, images), encoding="utf-8")
+        return folder / PAGE
+
+
+def check_folder(folder: str | os.PathLike[str], overwrite: bool = False) -> Path:
+    """Refuse a folder that may not be made or replaced; ask before long work, not after it.
+
+    Raises:
+        OutputError: it is a file, holds something, isn't a report, or can't be written.
+    """
+    folder = Path(folder)
+    if folder.is_dir():
+        names = os.listdir(folder)
+        if names and NUMBERS not in names:
+            raise OutputError(
+                f"{folder} is not an empty folder, nor a report (it has no {NUMBERS}); choose another name"
+            )
+        if names and not overwrite:
+            raise OutputError(f"{folder} holds a report; choose another name or overwrite it with --overwrite")
+        check_output(folder / NUMBERS, overwrite=True)
+    elif folder.exists():
+        raise OutputError(f"{folder} is a file; give the name of a folder to make")
+    else:
+        check_output(folder)
+    return folder
+
+
+@contextmanager
+def atomic_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
+    """A temporary folder beside ``folder``, which takes its place if the block ends well, else is removed."""
+    folder = check_folder(folder, overwrite)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if folder.exists():
+            folder.rename(old)
+        temporary.rename(folder)
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(f"{folder} could not be written: {refusal(error)}; nothing was left behind") from error
+    finally:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        for rest in (temporary, old):
+            shutil.rmtree(rest, ignore_errors=True)
+
+
+def _finite(value: Any) -> Any:
+    """JSON's values: numbers of NumPy as Python's, ``None`` for what is no number."""
+    if isinstance(value, Mapping):
+        return {str(key): _finite(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(entry) for entry in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
