@@ -147,8 +147,8 @@ def commands(attributes: dict[str, Any]) -> Iterator[str]:
 
 
 def _inputs(step: Any) -> list[dict[str, Any]]:
-    found = step.get("inputs", step.get("sources", [])) if isinstance(step, dict) else []
-    return [one for one in found if isinstance(one, dict)]
+    found: Any = step.get("inputs", step.get("sources")) if isinstance(step, dict) else None
+    return [one for one in found or () if isinstance(one, dict)]
 
 
 def _settings(manifest: Manifest) -> Iterator[str]:
