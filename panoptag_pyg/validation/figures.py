@@ -51,6 +51,7 @@ def all_figures(validation: Validation) -> Iterator[tuple[str, Figure]]:
             "pfo_energy": ("pfo/energy", 3),
             "pfo_eta": ("pfo/eta", 3),
             "pfo_phi": ("pfo/phi", 3),
+            "event": ("event/all", 2),
         }.items():
             yield name, spectra_figure(validation, group, columns)
         if validation.mix is not None:
@@ -78,7 +79,9 @@ def spectra_figure(validation: Validation, group: str, columns: int) -> Figure:
         group: of the quantities.
         columns: panels beside each other.
     """
-    chosen = [quantity for quantity in QUANTITIES if quantity.group == group]
+    pileup = any(sample.pileup for sample in (*validation.samples.values(), *validation.references.values()))
+    chosen = [quantity for quantity in QUANTITIES if quantity.group == group and (pileup or not quantity.pileup)]
+    columns = min(columns, len(chosen))
     figure, panels = _panels(len(chosen), columns, bool(validation.references))
     for quantity, (upper, lower) in zip(chosen, panels, strict=False):
         _draw_quantity(validation, quantity, upper, lower)

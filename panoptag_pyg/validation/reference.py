@@ -85,6 +85,7 @@ def reference_of(samples: Mapping[str, Sample], process: str) -> Sample:
     total = Sample("+".join(samples))
     total.histograms = {name: _sum(part.histograms[name] for part in parts) for name in total.histograms}
     total.num_events = sum(part.num_events for part in parts)
+    total.pileup = any(part.pileup for part in parts)
     return total
 
 
@@ -112,6 +113,8 @@ def pairs(samples: Mapping[str, Sample], references: Mapping[str, Sample]) -> li
         sample, reference = samples[process], reference_of(references, process)
         for quantity in QUANTITIES:
             one, other = sample.histograms[quantity.name], reference.histograms[quantity.name]
+            if quantity.pileup and not (sample.pileup or reference.pileup):
+                continue
             if not one.total.any() or not other.total.any():
                 continue
             found.append(Pair(process, quantity, compare(one, other), *one.mean(), *other.mean()))
