@@ -33,6 +33,7 @@ def validate(
         ),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with code 1 if any check asks for a look.")] = False,
+    figures: Annotated[bool, typer.Option(help="Draw the figures.")] = True,
     overwrite: Overwrite = False,
 ) -> None:
     """Check a simulation: figures and chi-squares against its cards, or beside a second file."""
@@ -52,7 +53,7 @@ def validate(
         detector=detector,
         command=shlex.join(["panoptag", *sys.argv[1:]]),
     )
-    page = found.save(output, overwrite)
+    page = found.save(output, overwrite, figures)
     console = Console()
     console.print(found.table())
     for line in (rates(found), *found.notes()):

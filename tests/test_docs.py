@@ -144,7 +144,10 @@ def test_commands_exist(page: str, line: str) -> None:
     if verb.startswith("-") or verb.isupper():
         return
     assert verb in {known.name for known in VERBS}, f"{page}: there is no verb '{verb}'"
-    context = load_verb(verb).make_context(verb, arguments)
+    command = load_verb(verb)
+    if hasattr(command, "resolve_command"):
+        verb, command, arguments = command.resolve_command(command.make_context(verb, arguments[:1]), arguments)
+    context = command.make_context(verb, arguments)
     assert not context.args, f"{page}: '{line}' has arguments that '{verb}' doesn't take: {context.args}"
 
 
@@ -207,6 +210,13 @@ def test_numbers_in_the_docs_are_those_of_the_committed_benchmarks() -> None:
                 assert float(quoted[2].replace(",", "")) == round(row[column]["value"], digits), (name, column)
 
 
+def test_what_is_learned_of_pileup_is_what_was_measured() -> None:
+    page = " ".join((ROOT / "docs" / "simulation.md").read_text(encoding="utf-8").split())
+    run = json.loads((ROOT / "benchmarks" / "results" / "pileup_tasks.json").read_text(encoding="utf-8"))["results"]
+    jets, pfos = (run[task]["figures"]["AUC"]["value"] for task in ("pileup_jet", "pfo_pileup"))
+    assert f"an AUC of {jets:.3f} for jets and {pfos:.3f} for PFOs" in page
+
+
 def test_every_network_is_in_the_table() -> None:
     from panoptag_pyg.backbones import backbone_names
     from panoptag_pyg.models import tagger_names
@@ -214,6 +224,26 @@ def test_every_network_is_in_the_table() -> None:
     page = (ROOT / "docs" / "backbones.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| `([\w:]+)` \| [\d,]+ \|", page, re.MULTILINE)
     assert listed == [*backbone_names(), "pyg:GATv2Conv", *tagger_names()], "run `make tables`"
+
+
+def test_every_process_card_is_in_the_table() -> None:
+    from panoptag_pyg.simulation.cards import shipped
+
+    page = (ROOT / "docs" / "processes.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(\w+)` \| [\d.]+ \w+ \|", page, re.MULTILINE)
+    assert [name for name in listed if not re.search(r"_pt\d+to", name)] == list(shipped("processes")), (
+        "run `make tables`"
+    )
+
+
+@pytest.mark.slow
+def test_the_process_tables_are_what_pythia_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pythia8mc")
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import process_tables
+
+    page = process_tables.PAGE.read_text(encoding="utf-8")
+    assert process_tables.filled(page) == page, "run `make tables`"
 
 
 @pytest.mark.slow
@@ -232,6 +262,14 @@ def test_the_benchmark_tables_are_those_of_the_committed_runs(monkeypatch: pytes
 
     page = benchmark_tables.PAGE.read_text(encoding="utf-8")
     assert benchmark_tables.filled(page) == page, "run `make tables`"
+
+
+def test_the_validation_is_the_committed_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import validation_tables
+
+    page = validation_tables.PAGE.read_text(encoding="utf-8")
+    assert validation_tables.filled(page) == page, "run `make tables`"
 
 
 def test_the_comparison_is_the_committed_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,9 +59,10 @@ def to_awkward(events: EventBlock | EventFile | EventDataset) -> ak.Array:
         block = events
     elif isinstance(events, EventFile):
         block = events.read()
-        unknown = {column.path for column in COLUMNS if column.truth and not events.has(column.path)}
+        unknown = _unknown([events])
     else:
         block = events.read_block()
+        unknown = _unknown([EventFile(events.files[number].path) for number in np.unique(events.file_of_events())])
 
     def flat(values: np.ndarray) -> Any:
         return ak.contents.NumpyArray(np.ascontiguousarray(values))
@@ -84,6 +85,11 @@ def to_awkward(events: EventBlock | EventFile | EventDataset) -> ak.Array:
     event["pfo"] = lists(block.pfo_offsets, records(pfo, block.num_pfos, "Momentum4D"))
     event["jet"] = lists(block.jet_offsets, records(jet, block.num_jets, "Momentum4D"))
     return ak.Array(records(event, block.num_events), attrs=attributes or None)
+
+
+def _unknown(files: Sequence[EventFile]) -> set[str]:
+    """Truth that none of the files has."""
+    return {c.path for c in COLUMNS if c.truth and files and not any(file.has(c.path) for file in files)}
 
 
 def constituents(array: ak.Array) -> ak.Array:
@@ -163,6 +169,7 @@ def write_awkward(
     array: ak.Array,
     path: str | os.PathLike[str],
     processes: Sequence[str] | None = None,
+    sources: Sequence[str] | None = None,
     **options: Any,
 ) -> Path:
     """Write an Awkward array's events to an event file.
@@ -172,6 +179,8 @@ def write_awkward(
         path: the file to make.
         processes: names that ``array.process`` counts through. Default: ``array.attrs["processes"]``, else
             ``["unknown"]``.
+        sources: names of files or simulations that ``array.source`` counts through. Default:
+            ``array.attrs["sources"]``, else one named after the processes.
         options: of :class:`~panoptag_pyg.events.EventFileWriter`, such as ``overwrite=True``.
 
     Raises:
@@ -180,18 +189,18 @@ def write_awkward(
     block = from_awkward(array)
     attrs = getattr(array, "attrs", {})
     names = list(processes or attrs.get("processes") or ["unknown"])
-    if "sources" in attrs:
-        options.setdefault("sources", list(attrs["sources"]))
-    highest = int(block.event["process"].max(initial=0))
-    if highest >= len(names):
-        raise EventFileError(
-            f"the array's process goes up to {highest}, but there are the names {names}; name them all"
-        )
+    places = list(sources or attrs.get("sources") or [f"{'+'.join(names)} seed=unknown"])
+    for name, known in (("process", names), ("source", places)):
+        highest = int(block.event[name].max(initial=0))
+        if highest >= len(known):
+            raise EventFileError(
+                f"the array's {name} goes up to {highest}, but there are the names {known[:9]}; name them all"
+            )
     layout = array.layout
     present = {f"event/{name}" for name in layout.fields}
     present |= {f"{g}/{name}" for g in ("pfo", "jet") if g in layout.fields for name in layout[g].fields}
     unknown = {column.path for column in COLUMNS if column.truth and column.path not in present}
-    with EventFileWriter(path, names, **{"unknown": unknown, **options}) as writer:
+    with EventFileWriter(path, names, sources=places, **{"unknown": unknown, **options}) as writer:
         writer.write(block)
     return Path(path)
 

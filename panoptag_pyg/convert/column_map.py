@@ -7,7 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from panoptag_pyg.errors import ConfigError, suggest
 from panoptag_pyg.events.schema import columns
@@ -134,6 +141,12 @@ class Group(Card):
             return values
         names = {name: value for name, value in values.items() if name != "mask"}
         return {"mask": values.get("mask"), "columns": names}
+
+    @model_serializer(mode="wrap")
+    def _together(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values = serialize(self)
+        columns_of = values.pop("columns")
+        return {**values, **columns_of}
 
     @field_validator("mask")
     @classmethod

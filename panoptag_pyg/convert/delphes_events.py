@@ -68,6 +68,8 @@ def read_events(step: Step, profile: FileProfile, plan: Plan, counts: Counts) ->
         counts: added to.
     """
     layout = profile.layout
+    for names in layout.collections:
+        step.require_same_lengths(names)
     pfos = read_pfos(step, layout, profile.eta_from_cot_theta)
     counts.pfos += len(pfos.unique_id) + pfos.dropped.total()
     counts.dropped += pfos.dropped
@@ -87,7 +89,7 @@ def read_events(step: Step, profile: FileProfile, plan: Plan, counts: Counts) ->
             first_event=step.start,
         )
     weight = _weights(step, layout.weight)
-    record = read_record(step, layout, weight) if layout.particles else None
+    record = read_record(step, layout, weight, profile.conventions) if layout.particles else None
     weak = weak_hadrons(record) if record is not None else np.zeros(0, dtype=np.int8)
     _add_truth(pfos, record, weak, profile, plan.card)
     pfo = {column.name: pfos.columns[column.name].astype(column.dtype) for column in columns("pfo")}

@@ -11,7 +11,7 @@ from panoptag_pyg.convert.delphes_jets import share_of_pfos
 from panoptag_pyg.convert.delphes_layout import Layout, find_layout
 from panoptag_pyg.convert.delphes_options import DelphesOptions
 from panoptag_pyg.convert.delphes_pfos import FoundPFOs, all_unique_ids, read_pfos
-from panoptag_pyg.convert.delphes_truth import Record, pfo_truth, read_record, weak_hadrons
+from panoptag_pyg.convert.delphes_truth import Conventions, Record, pfo_truth, read_record, weak_hadrons
 from panoptag_pyg.convert.delphes_vertex import VERTICES, hard_scatter_vertices, has_errors, refers_to_origin
 from panoptag_pyg.convert.inputs import source_name
 from panoptag_pyg.convert.root import RootTree, Step, open_tree
@@ -43,6 +43,7 @@ class FileProfile:
         truth: paths of the truth columns that are known.
         follow_references: whether PFOs lead to their particles.
         has_pileup: whether there is pileup.
+        conventions: of the generator's record; ``None`` if there is none.
         notes: what is missing or odd, and what is done about it.
     """
 
@@ -57,6 +58,7 @@ class FileProfile:
     truth: frozenset[str]
     follow_references: bool
     has_pileup: bool
+    conventions: Conventions | None
     notes: tuple[str, ...]
 
 
@@ -69,6 +71,8 @@ def look_into(path: Path, options: DelphesOptions, card: DetectorCard) -> FilePr
     with open_tree(path, options.tree, "a DELPHES file") as tree:
         layout = find_layout(tree, options.pfo_branches, options.jet_branch if options.jets == "file" else "")
         step = next(iter(tree.iterate(layout.branches, step_entries=SAMPLE_EVENTS)))
+        for names in layout.collections:
+            step.require_same_lengths(names)
         notes = layout.notes
         eta_from_cot_theta = _eta_is_outer(step, layout, notes)
         pfos = read_pfos(step, layout, eta_from_cot_theta)
@@ -86,6 +90,7 @@ def look_into(path: Path, options: DelphesOptions, card: DetectorCard) -> FilePr
             truth=frozenset(),
             follow_references=False,
             has_pileup=_has_pileup(step, layout),
+            conventions=None,
             notes=(),
         )
         profile = _look_for_truth(step, profile, pfos, options, card, notes)
@@ -164,11 +169,12 @@ def _look_for_truth(
     if not layout.particles:
         return replace(profile, truth=frozenset(known))
     record = read_record(step, layout, np.ones(step.num_entries))
+    profile = replace(profile, conventions=record.conventions)
     weak = weak_hadrons(record)
     _truth_of_jets(record, options.label, known, notes)
     if not layout.has_references():
         notes.append("the PFOs don't name their particles (Particle, Particles): their ancestry is unknown")
-    elif not record.is_cut:
+    elif not record.conventions.is_cut:
         found = pfo_truth(pfos, record, weak, card)
         if found.resolved == 0:
             notes.append("the PFOs' references lead to no entry of Particle: their ancestry is unknown")
@@ -196,7 +202,7 @@ def _flavour_of_file(step: Step, layout: Layout, known: set[str], notes: list[st
 
 def _truth_of_jets(record: Record, label: str, known: set[str], notes: list[str]) -> None:
     events = record.events
-    if record.is_cut:
+    if record.conventions.is_cut:
         notes.append(
             "Particle isn't the whole record (mothers are missing): matched jets of stable particles and ancestry are "
             "unknown, and weakly decaying hadrons are known by their PDG numbers alone"
@@ -210,7 +216,7 @@ def _truth_of_jets(record: Record, label: str, known: set[str], notes: list[str]
         known |= {"jet/num_b_hadrons", "jet/num_c_hadrons"}
     else:
         notes.append("Particle has no hadrons that decay: the numbers of b and c hadrons in jets are unknown")
-    if has_partons and record.has_codes:
+    if has_partons and record.conventions.has_codes:
         known.add("jet/parton_flavour")
     else:
         why = "whose status codes aren't PYTHIA 8's" if has_partons else "because Particle has none"

@@ -28,6 +28,21 @@ _LONGEST_CHAIN = 100
 _ODD_SHARE = 0.01
 
 
+@dataclass(frozen=True)
+class Conventions:
+    """How a file's record is to be read; the same for all of its events.
+
+    Attributes:
+        signed: whether the status codes are PYTHIA's own, negative for what isn't final, in place of HepMC's.
+        has_codes: whether partons carry PYTHIA 8's codes.
+        is_cut: whether entries were taken out, so that mothers can't be found.
+    """
+
+    signed: bool
+    has_codes: bool
+    is_cut: bool
+
+
 @dataclass
 class Record:
     """The generator's record of some entries.
@@ -36,18 +51,16 @@ class Record:
         events: as the simulation's truth code takes it.
         is_pileup: entries from pileup [N].
         unique_id: number of each entry among its event's objects, −1 where unknown [N].
-        has_codes: whether partons carry PYTHIA 8's status codes.
-        is_cut: whether entries were taken out, so that mothers can't be found.
+        conventions: how it was read.
     """
 
     events: GeneratedEvents
     is_pileup: np.ndarray
     unique_id: np.ndarray
-    has_codes: bool
-    is_cut: bool
+    conventions: Conventions
 
 
-def read_record(step: Step, layout: Layout, weight: np.ndarray) -> Record:
+def read_record(step: Step, layout: Layout, weight: np.ndarray, conventions: Conventions | None = None) -> Record:
     """The record of some entries.
 
     DELPHES writes what its reader found: HepMC's status codes (1 final, 2 decayed, 4 beam, others the generator's
@@ -58,6 +71,7 @@ def read_record(step: Step, layout: Layout, weight: np.ndarray) -> Record:
         step: entries of the tree.
         layout: which branches hold what.
         weight: of each event [entries].
+        conventions: of the file. Default ``None``: those of these entries.
     """
     pid, offsets = step.jagged(layout.particles["PID"])
 
@@ -77,14 +91,11 @@ def read_record(step: Step, layout: Layout, weight: np.ndarray) -> Record:
     mother_row = np.where(has_mother, mother + first, -1)
 
     parton = _is_parton(pdg)
+    if conventions is None:
+        conventions = _conventions(status, parton, is_pileup, mother, size, mother_row)
     code = np.abs(status)
-    coded = parton & ~np.isin(code, _SHARED_CODES)
-    raw = bool((status < 0).any())
-    has_codes = raw or bool(coded.sum() > 0.5 * parton.sum() > 0)
-    final = (status > 0) if raw else (status == 1)
-    is_cut = _is_cut(final & ~is_pileup, mother, size, mother_row)
-
-    if not raw:
+    final = (status > 0) if conventions.signed else (status == 1)
+    if not conventions.signed:
         decay = _decay_products(pdg, code, mother_row, parton)
         code = np.where((code > 10) & (code < _DECAY), code, np.where(final, _PRIMARY, _SHOWER))
         code = np.where(status == 4, _BEAM, np.where(decay, _DECAY, code))
@@ -110,12 +121,12 @@ def read_record(step: Step, layout: Layout, weight: np.ndarray) -> Record:
         tau=zeros,
         weight=weight,
     )
-    return Record(events, is_pileup, unique_id, has_codes, is_cut)
+    return Record(events, is_pileup, unique_id, conventions)
 
 
 def weak_hadrons(record: Record) -> np.ndarray:
     """Weakly decaying hadrons of the hard scatter, as :func:`~panoptag_pyg.simulation.truth.weakly_decaying`. [N]"""
-    if record.is_cut:
+    if record.conventions.is_cut:
         flavour = open_heavy_flavour(record.events.pdg)
         weak = np.where(np.isin(np.abs(record.events.pdg), _WEAKLY_DECAYING), flavour, HeavyAncestry.NONE)
     else:
@@ -148,14 +159,23 @@ def _decay_products(pdg: np.ndarray, code: np.ndarray, mother_row: np.ndarray, p
     return np.where(parton, (code >= _DECAY) & (code < 100), from_decay)
 
 
-def _is_cut(final: np.ndarray, mother: np.ndarray, size: np.ndarray, mother_row: np.ndarray) -> bool:
-    """Whether mothers aren't where the record says: not in it, or final themselves."""
+def _conventions(
+    status: np.ndarray,
+    parton: np.ndarray,
+    is_pileup: np.ndarray,
+    mother: np.ndarray,
+    size: np.ndarray,
+    mother_row: np.ndarray,
+) -> Conventions:
+    signed = bool((status < 0).any())
+    coded = parton & ~np.isin(np.abs(status), _SHARED_CODES)
+    final = ((status > 0) if signed else (status == 1)) & ~is_pileup
     rows = np.flatnonzero(final & (mother >= 0))
-    if len(rows) == 0:
-        return not final.any()
+    # Mothers that aren't in the record, or are final themselves, stood elsewhere in the whole one; a record without
+    # mothers is no better.
     odd = (mother[rows] >= size[rows]) | final[np.maximum(mother_row[rows], 0)]
-    # A record without mothers at all is no better.
-    return bool(odd.mean() > _ODD_SHARE or len(rows) < 0.5 * final.sum())
+    is_cut = len(rows) == 0 or len(rows) < 0.5 * final.sum() or odd.mean() > _ODD_SHARE
+    return Conventions(signed, signed or bool(coded.sum() > 0.5 * parton.sum() > 0), bool(is_cut))
 
 
 def _runs_in_circles(code: np.ndarray, mother_row: np.ndarray) -> np.ndarray:

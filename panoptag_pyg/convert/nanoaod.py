@@ -225,8 +225,8 @@ def _notes_before(files: list[_File], jets: str, collection: str) -> list[str]:
                 lacking.setdefault(f"{name}: {consequences[name]}", []).append(file.path.name)
         if jets == "file" and collection not in file.branches.tables:
             note = (
-                f"table {collection}{file.branches.candidates}: each candidate within {JET_COLLECTIONS[collection][0]} of "
-                "a jet is taken for a constituent of the nearest"
+                f"table {collection}{file.branches.candidates}: each candidate within {JET_COLLECTIONS[collection][0]} "
+                "of a jet is taken for a constituent of the nearest"
             )
             lacking.setdefault(note, []).append(file.path.name)
         if file.ids is None:

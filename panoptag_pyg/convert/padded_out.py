@@ -31,6 +31,8 @@ _EVENT = ("id", "process", "source", "weight", "num_interactions")
 _CHUNK_NUMBERS = 4_000_000
 #: Numbers of one compressed piece of a dataset.
 _PIECE = 65_536
+#: HDF5 keeps an attribute of up to 64 kB. Of events from more sources than that, numbers are given anew.
+_LONGEST_NAMES = 40_000
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,11 @@ def to_padded(
     if features not in FEATURES:
         raise ConfigError(f"unknown features '{features}'{suggest(features, FEATURES)}")
     check_output(output, overwrite)
-    files = [EventFile(path) for path in find_files(paths)]  # type: ignore[arg-type]
+    files = [EventFile(path) for path in find_files(paths)]
     processes = list(dict.fromkeys(name for file in files for name in file.processes))
-    sources = list(dict.fromkeys(name for file in files for name in file.sources))
+    sources: list[str] | None = list(dict.fromkeys(name for file in files for name in file.sources))
+    if len(json.dumps(sources)) > _LONGEST_NAMES:
+        sources = None
     total = sum(file.num_events for file in files)
     total = total if max_events is None else min(total, max_events)
     known = [c for c in COLUMNS if c.truth and c.path != "jet/flavour" and any(file.has(c.path) for file in files)]
@@ -118,7 +122,7 @@ def to_padded(
             "format": FORMAT_NAME,
             "version": 1,
             "processes": processes,
-            "sources": sources,
+            "sources": sources or [],
             MAP_ATTRIBUTE: layout.column_map(processes, sources),
             **provenance(
                 "padded arrays",
@@ -230,7 +234,7 @@ class _Layout:
         pt = block.pfo["pt"].astype(np.float64)
         seen.pt, seen.pt_cut = seen.pt + float(pt.sum()), seen.pt_cut + float(pt[~pfo].sum())
 
-    def column_map(self, processes: list[str], sources: list[str]) -> dict[str, Any]:
+    def column_map(self, processes: list[str], sources: list[str] | None) -> dict[str, Any]:
         """How it is read back."""
         pfo: dict[str, Any] = {"mask": "pfo_mask", "jet": "pfo_jet"}
         if self.features == "physical":
@@ -247,6 +251,8 @@ class _Layout:
         event: dict[str, Any] = {name: f"event_{name}" for name in _EVENT}
         for name, names in (("process", processes), ("source", sources)):
             event[name] = {"source": f"event_{name}", "names": names}
+        if sources is None:
+            del event["source"]
         return {"layout": "events", "pfo": pfo, "jet": jet, "event": event}
 
 
@@ -263,11 +269,12 @@ def _create(out: h5py.File, layout: _Layout, num_events: int) -> dict[str, h5py.
     units = {column.path: column.unit for column in COLUMNS}
     datasets = {}
     for name, (shape, dtype, names) in layout.datasets().items():
-        chunk = max(1, min(max(num_events, 1), _PIECE // max(int(np.prod(shape)), 1)))
+        chunk = max(1, min(num_events, _PIECE // max(int(np.prod(shape)), 1)))
         datasets[name] = out.create_dataset(
             name,
             (num_events, *shape),
             dtype,
+            maxshape=(None, *shape),
             chunks=(chunk, *shape),
             shuffle=True,
             compression="gzip",
@@ -282,16 +289,20 @@ def _create(out: h5py.File, layout: _Layout, num_events: int) -> dict[str, h5py.
 
 
 def _blocks(
-    files: list[EventFile], processes: list[str], sources: list[str], step: int, num_events: int
+    files: list[EventFile], processes: list[str], sources: list[str] | None, step: int, num_events: int
 ) -> Iterator[EventBlock]:
     left = num_events
     for file in files:
         process = np.array([processes.index(name) for name in file.processes], dtype=np.int16)
-        source = np.array([sources.index(name) for name in file.sources], dtype=np.int32)
-        stop = min(file.num_events, left)
+        first, stop = num_events - left, min(file.num_events, left)
         left -= stop
         for start in range(0, stop, step):
             block = file.read(start, min(start + step, stop))
             block.event["process"] = process[block.event["process"]]
-            block.event["source"] = source[block.event["source"]]
+            if sources is None:
+                block.event["id"] = np.arange(first + start, first + start + block.num_events)
+                block.event["source"][:] = 0
+            else:
+                source = np.array([sources.index(name) for name in file.sources], dtype=np.int32)
+                block.event["source"] = source[block.event["source"]]
             yield block

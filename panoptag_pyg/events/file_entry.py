@@ -95,7 +95,7 @@ def describe_file(path: PathLike, folder: PathLike | None = None, advance: Advan
     """
     path = Path(path)
     with EventFile(path) as file:
-        by_process = _count(file)
+        by_process = count_processes(file)
         total = sum(by_process.values(), ProcessCounts())
         return FileEntry(
             path=relative_path(path, path.parent if folder is None else Path(folder)),
@@ -137,8 +137,12 @@ def relative_path(path: Path, folder: Path) -> str:
     return Path(os.path.relpath(path.absolute(), folder.absolute())).as_posix()
 
 
-def _count(file: EventFile) -> dict[str, ProcessCounts]:
-    """Events, PFOs, jets and classes of each process, read piece by piece."""
+def count_processes(file: EventFile) -> dict[str, ProcessCounts]:
+    """Events, PFOs, jets and classes of each process of a file, by its name; reads two columns, piece by piece.
+
+    Raises:
+        EventFileError: for a process or flavour that there isn't.
+    """
     totals = np.zeros((len(file.processes), 3 + len(CLASS_NAMES)), dtype=np.int64)
     unknown = len(FLAVOUR_NAMES)
     for start in range(0, file.num_events, _EVENTS_AT_ONCE):

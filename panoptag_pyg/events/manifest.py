@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from panoptag_pyg.events.file_entry import (
     file_sha256,
     relative_path,
 )
-from panoptag_pyg.events.files import find_files, manifest_path, total_bytes
+from panoptag_pyg.events.files import MANIFEST, find_files, manifest_path, total_bytes
 from panoptag_pyg.output import write_text
 
 FORMAT_NAME = "panoptag-manifest"
@@ -122,6 +123,31 @@ class Manifest(BaseModel):
         if isinstance(paths, (str, os.PathLike)) and os.path.isdir(paths):
             folder = Path(paths)
         return cls.gather([describe_file(path, folder, advance) for path in found], folder)
+
+    @classmethod
+    def renew(cls, folder: PathLike, advance: Advance = lambda n: None) -> Manifest:
+        """Describe a folder as it is now: its ``*.h5``, or else the manifests of the folders in it, put together.
+
+        Args:
+            folder: the folder. Of a manifest that it has, only what files don't tell themselves is kept, such as the
+                command line that made them.
+            advance: as for :meth:`of`.
+
+        Raises:
+            EventFileError: if there is neither, or a file is damaged.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise EventFileError(f"{folder} is not a folder; a manifest describes the event files of a folder")
+        inner = sorted(path for path in folder.glob("*/" + MANIFEST))
+        if inner and not any(folder.glob("*.h5")):
+            return cls.merge([cls.load(path) for path in inner], folder)
+        manifest = cls.of(folder, advance)
+        with suppress(EventFileError):
+            for name, value in cls.load(folder).attributes.items():
+                if not any(name in manifest.attributes_of(entry) for entry in manifest.files):
+                    manifest.attributes[name] = value
+        return manifest
 
     @classmethod
     def gather(cls, entries: Iterable[FileEntry], folder: PathLike) -> Manifest:

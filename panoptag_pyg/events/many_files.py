@@ -94,7 +94,7 @@ class ListedFile(EventFile):
         self.processes = list(entry.processes)
         self.sources = list(entry.sources)
         self.constituent_columns = entry.constituent_columns
-        self._manifest = manifest
+        self.manifest = manifest
         self._handle = None
         self._process_id = -1
         self._offsets: tuple[np.ndarray, np.ndarray] | None = None
@@ -102,7 +102,7 @@ class ListedFile(EventFile):
     @property
     def attributes(self) -> dict[str, Any]:  # type: ignore[override]
         """All attributes of the file."""
-        return self._manifest.attributes_of(self.entry)
+        return self.manifest.attributes_of(self.entry)
 
     @property
     def num_events(self) -> int:
@@ -158,7 +158,7 @@ class ListedFile(EventFile):
     def _open(self) -> Any:
         # Every column was looked at when the manifest was made. Looking again at each opening would take ten times
         # longer than the opening itself, and loader workers open all files anew in every epoch.
-        self._manifest.check_size(self.entry)
+        self.manifest.check_size(self.entry)
         return super()._open()
 
     def _read_offsets(self) -> tuple[np.ndarray, np.ndarray]:

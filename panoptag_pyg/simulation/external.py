@@ -38,7 +38,8 @@ class ExternalPythia(Pythia):
 
     Raises:
         MissingExtraError: pythia8mc isn't installed.
-        ConfigError: a setting doesn't exist, isn't the user's to make, or (when events are made) switches on a process.
+        ConfigError: a setting doesn't exist, isn't the user's to make, or (when events are made) switches on a
+            process.
         PanopTagError: PYTHIA can't start with these settings and beams.
     """
 
@@ -124,8 +125,8 @@ class ExternalPythia(Pythia):
                 f"{self.hard_events.origin}; leave it out"
             )
         # The number that each event carried, where the coupling stands.
-        tags = np.asarray(batch.layout.content("info").content("alphaEM").data)[: len(batch)] if len(batch) else []
-        numbers = np.rint(np.asarray(tags, dtype=np.float64)).astype(np.int64) - 1
+        tags = np.asarray(batch.layout.content("info").content("alphaEM").data)[: len(batch)]
+        numbers = np.rint(tags).astype(np.int64) - 1
         usable = int(np.sum(numbers[:-1] >= 0))
         part = batch_to_arrays(batch, usable) if usable else _no_events()
         part.number = numbers[:usable]
@@ -193,7 +194,6 @@ def _make_feed(pythia8mc: ModuleType, source: HardEvents) -> Any:
 
 
 def _no_events() -> GeneratedEvents:
-    whole, real = np.zeros(0, dtype=np.int32), np.zeros(0)
-    columns = dict.fromkeys(("pdg", "status", "mother"), whole)
-    columns |= dict.fromkeys(("px", "py", "pz", "e", "mass", "x", "y", "z", "tau", "weight"), real)
-    return GeneratedEvents(offsets=np.zeros(1, dtype=np.int64), **columns)
+    real = dict.fromkeys(("px", "py", "pz", "e", "mass", "x", "y", "z", "tau", "weight"), np.zeros(0))
+    whole = dict.fromkeys(("pdg", "status", "mother"), np.zeros(0, dtype=np.int32))
+    return GeneratedEvents(offsets=np.zeros(1, dtype=np.int64), **whole, **real)

@@ -1,7 +1,7 @@
 """Les Houches event files, plain or gzipped, as a source of hard events: read as a stream, in blocks of 100.
 
-Our own reader, because events must be had by number without holding the file: PYTHIA's can only go forward, and gives no
-weights where events are rejected. Source: hep-ph/0609017 (version 1), arXiv:1405.1067 (version 3).
+Our own reader, because events must be had by number without holding the file: PYTHIA's can only go forward, and gives
+no weights where events are rejected. Source: hep-ph/0609017 (version 1), arXiv:1405.1067 (version 3).
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import math
 import os
 import re
 import zlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -31,7 +32,7 @@ _LONGEST = 1 << 26
 _EVENT = re.compile(rb"<event(?:\s[^>]*)?>(.*?)</event\s*>", re.DOTALL)
 _EVENT_END = re.compile(rb"</event\s*>")
 #: NUP, IDPRUP, XWGTUP, …: the weight is the third.
-_WEIGHT = re.compile(rb"<event(?:\s[^>]*)?>(?:\s*#[^\n]*\n)*\s*\S+\s+\S+\s+(\S+)")
+_WEIGHT = re.compile(rb"(?:\s*#[^\n]*\n)*\s*\S+\s+\S+\s+(\S+)")
 _COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
 _INIT = re.compile(rb"<init(?:\s[^>]*)?>(.*?)</init\s*>", re.DOTALL)
 _LONG_EXPONENT = re.compile(rb"(?<=[0-9.])([+-][0-9]{3})$")
@@ -64,8 +65,8 @@ class LesHouchesFile:
     """A file of hard events, such as MadGraph5_aMC@NLO and POWHEG write them.
 
     Memory is bounded by one block of events. Going forward costs reading the file once; so does going back in a gzipped
-    file, while a plain one is entered at the block. Alternative weights (``<rwgt>``, ``<weights>``), scales and comments
-    are passed over.
+    file, while a plain one is entered at the block. Alternative weights (``<rwgt>``, ``<weights>``), scales and
+    comments are passed over.
 
     Args:
         path: the file, plain or gzipped, whatever its name.
@@ -93,14 +94,12 @@ class LesHouchesFile:
         self._num_events: int | None = None
         self._block: tuple[int, list[bytes]] = (-1, [])
 
-    def _open(self) -> IO[bytes]:
+    def _open(self) -> BinaryIO:
         try:
-            stream = open(self.path, "rb")
-            if stream.read(2) == b"\x1f\x8b":
-                stream.close()
-                return gzip.open(self.path, "rb")
-            stream.seek(0)
-            return stream
+            with open(self.path, "rb") as stream:
+                zipped = stream.read(2) == b"\x1f\x8b"
+            # Open as long as this object lives.
+            return cast(BinaryIO, gzip.open(self.path, "rb")) if zipped else open(self.path, "rb")
         except OSError as error:
             raise LesHouchesFileError(f"{self.path}: can't be read: {error.strerror}") from None
 
@@ -151,14 +150,14 @@ class LesHouchesFile:
             rows = lines[1 : 1 + _whole(first[9])]
             if len(rows) < _whole(first[9]) or any(len(row) < 4 for row in rows):
                 raise ValueError(f"expected {_whole(first[9])} lines of processes with 4 numbers")
-            self.processes = tuple(
+            self.processes: Sequence[HardProcess] = tuple(
                 HardProcess(_whole(row[3]), _number(row[0]), _number(row[1]), _number(row[2])) for row in rows
             )
         except ValueError as error:
             raise LesHouchesFileError(f"{self.path}: <init>: {error}") from None
 
-    def _next_block(self) -> bytes:
-        """The text of the next up to 100 events; the buffer then begins with the block after it."""
+    def _next_block(self) -> list[bytes]:
+        """What stands in the tags of each of the next up to 100 events, which leave the buffer."""
         found = end = search = 0
         while found < BLOCK_EVENTS:
             match = _EVENT_END.search(self._buffer, search)
@@ -175,7 +174,8 @@ class LesHouchesFile:
         text, self._buffer = self._buffer[:end], self._buffer[end:]
         if b"<eventgroup" in text:
             raise LesHouchesFileError(
-                f"{self.path}: holds an <eventgroup>, correlated events of a fixed-order calculation, which can't be showered"
+                f"{self.path}: holds an <eventgroup>, correlated events of a fixed-order calculation, which can't be "
+                "showered"
             )
         if found < BLOCK_EVENTS:
             self._finish(BLOCK_EVENTS * self._position + found)
@@ -183,7 +183,10 @@ class LesHouchesFile:
         self._position += 1
         if self._position == len(self._starts):
             self._starts.append(self._offset)
-        return text
+        events = _EVENT.findall(text)
+        if len(events) != found:
+            raise self._error(BLOCK_EVENTS * (self._position - 1) + len(events), "or one before it has two ends")
+        return events
 
     def _finish(self, num_events: int) -> None:
         """Check what stands behind the last event."""
@@ -203,13 +206,13 @@ class LesHouchesFile:
         known = min(block, len(self._starts) - 1)
         if block < self._position or known > self._position:
             self._enter(known)
-        text = b""
+        texts: list[bytes] = []
         while self._position <= block:
             if self._num_events is not None and BLOCK_EVENTS * self._position >= self._num_events:
                 return []
-            text = self._next_block()
-        self._block = block, _EVENT.findall(text)
-        return self._block[1]
+            texts = self._next_block()
+        self._block = block, texts
+        return texts
 
     def _enter(self, block: int) -> None:
         self._position, self._offset, self._buffer = block, self._starts[block], b""
@@ -244,11 +247,11 @@ class LesHouchesFile:
         self._enter(0)
         count, total, negative, num_negative = 0, 0.0, 0.0, 0
         while self._num_events is None or count < self._num_events:
-            texts = _WEIGHT.findall(self._next_block())
-            weights = []
-            for text in texts:
+            weights: list[float] = []
+            for text in self._next_block():
+                head = _WEIGHT.match(text)
                 try:
-                    weights.append(_number(text))
+                    weights.append(_number(head[1] if head else b""))
                 except ValueError as error:
                     raise self._error(count + len(weights), f"has a bad weight: {error}") from None
             below = [weight for weight in weights if weight < 0]
@@ -271,6 +274,7 @@ class LesHouchesFile:
         """What a file of simulated events says about these: name, beams, processes, sums of weights."""
         return {
             "file": self.path.name,
+            "path": str(self.path),
             "digest": self.digest,
             "beams": self.beams,
             "strategy": self.strategy,

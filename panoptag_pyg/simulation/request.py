@@ -91,6 +91,8 @@ def plan_simulation(
     ):
         if value is not None and value < least:
             raise ConfigError(f"the {name} is {value}, expected at least {least}")
+    if num_events is None and lhe is None:
+        raise ConfigError("how many events? only a file of events (lhe) can say it itself")
     if round_bits is not None and not 1 <= round_bits <= 23:
         raise ConfigError(f"round_bits is {round_bits}, expected 1 to 23 bits of mantissa")
     for module in ("pythia8mc", "awkward", "fastjet"):
@@ -135,8 +137,7 @@ def plan_simulation(
         num_events = _events_of_file(hard, num_events)
         attributes["lhe"] = hard.describe()
         parts.append(hard.digest)
-    if num_events is None:
-        raise ConfigError("how many events? only a file of events (lhe) can say it itself")
+    assert num_events is not None
     attributes["cross_section_pb"], attributes["cross_section_error_pb"] = cross_section(config)
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
     source = f"{process_card.name} seed={seed} settings={digest}"

@@ -93,6 +93,11 @@ def _sum(parts: Iterable[EventHistogram]) -> EventHistogram:
     return sum(others, start=first)
 
 
+def compared(samples: Mapping[str, Sample], references: Mapping[str, Sample]) -> list[str]:
+    """Names of the processes that are compared: those that the reference has too; if it has none of them, all."""
+    return [process for process in samples if process in references] or list(samples)
+
+
 def pairs(samples: Mapping[str, Sample], references: Mapping[str, Sample]) -> list[Pair]:
     """Compare every quantity of every process with the reference's, if both have entries.
 
@@ -103,8 +108,7 @@ def pairs(samples: Mapping[str, Sample], references: Mapping[str, Sample]) -> li
         references: of the second file, by process.
     """
     found = []
-    shared = [process for process in samples if process in references]
-    for process in shared or samples:
+    for process in compared(samples, references):
         sample, reference = samples[process], reference_of(references, process)
         for quantity in QUANTITIES:
             one, other = sample.histograms[quantity.name], reference.histograms[quantity.name]

@@ -39,6 +39,8 @@ from panoptag_pyg.validation.symmetries import symmetry_checks
 if TYPE_CHECKING:
     from rich.table import Table
 
+#: Dots per inch of the figures.
+DPI = 120
 #: What a report's folder holds; one without the JSON isn't a report and is never replaced.
 PAGE, NUMBERS, FIGURES = "index.html", "validation.json", "figures"
 
@@ -191,12 +193,13 @@ class Validation:
 
         return rich_table(self)
 
-    def save(self, folder: str | os.PathLike[str], overwrite: bool = False) -> Path:
+    def save(self, folder: str | os.PathLike[str], overwrite: bool = False, figures: bool = True) -> Path:
         """Write the page, the figures and the numbers.
 
         Args:
             folder: to make.
             overwrite: replace an older report there. Default ``False``.
+            figures: draw too. Default ``True``.
 
         Returns:
             The page's path.
@@ -209,11 +212,12 @@ class Validation:
 
         folder = Path(folder)
         with atomic_folder(folder, overwrite) as temporary:
-            (temporary / FIGURES).mkdir()
             images = {}
-            for name, figure in all_figures(self):
+            if figures:
+                (temporary / FIGURES).mkdir()
+            for name, figure in all_figures(self) if figures else ():
                 path = temporary / FIGURES / f"{name}.png"
-                figure.savefig(path)
+                figure.savefig(path, dpi=DPI)
                 images[name] = path.read_bytes()
             (temporary / NUMBERS).write_text(
                 json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8"

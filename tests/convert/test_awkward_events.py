@@ -163,6 +163,7 @@ def test_a_hand_made_array_gets_defaults(tmp_path):
     assert not any(file.has(column.path) for column in COLUMNS if column.truth)  # not known, not made up
     assert file.processes == ["mine"]
     assert "flavour" not in to_awkward(file).jet.fields
+    assert "flavour" not in to_awkward(EventDataset(file.path)).jet.fields
     nothing = from_awkward(ak.Array([{"pfo": [], "jet": []}, {"pfo": [], "jet": []}]))
     assert (nothing.num_events, nothing.num_pfos, nothing.num_jets) == (2, 0, 0)
     assert from_awkward(array[["pfo"]]).num_jets == 0
@@ -215,6 +216,8 @@ def test_process_without_a_name(rng, tmp_path):
     array = to_awkward(random_block(rng, [3] * 20, [1] * 20, num_processes=2))
     with pytest.raises(EventFileError, match="name them all"):
         write_awkward(ak.with_field(array, np.ones(20, np.int16), "process"), tmp_path / "a.h5", ["one"])
+    with pytest.raises(EventFileError, match="the array's source goes up to 3"):
+        write_awkward(ak.with_field(array, np.full(20, 3), "source"), tmp_path / "a.h5", ["one", "two"])
     assert not list(tmp_path.iterdir())
 
 

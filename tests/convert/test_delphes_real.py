@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,25 @@ PILEUP, FCC = DATA / "delphes_jetclass2.root", DATA / "delphes_fcc.root"
 WHOLE = os.environ.get("PANOPTAG_DELPHES_SAMPLE", "")
 
 
-def convert(source: Path | str, folder: Path, **options: Any) -> tuple[Converted, EventFile, EventBlock]:
-    done = convert_delphes(source, folder / "a.h5", DelphesOptions(**options), overwrite=True)
-    file = EventFile(done.path)
-    return done, file, file.read()
+Result = tuple[Converted, EventFile, EventBlock]
+Convert = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def convert(tmp_path_factory: pytest.TempPathFactory) -> Convert:
+    """Convert a file with these options, once for all tests."""
+    folder = tmp_path_factory.mktemp("converted")
+    results: dict[str, Result] = {}
+
+    def convert(source: Path | str, **options: Any) -> Result:
+        name = f"{source} {sorted(options.items())}"
+        if name not in results:
+            done = convert_delphes(source, folder / f"{len(results)}.h5", DelphesOptions(**options))
+            file = EventFile(done.path)
+            results[name] = (done, file, file.read())
+        return results[name]
+
+    return convert
 
 
 def lists(source: Path | str, branch: str, names: str) -> list[dict[str, list[Any]]]:
@@ -90,12 +106,12 @@ def per_event(block: EventBlock, group: str, name: str) -> list[np.ndarray]:
     return np.split(getattr(block, group)[name], offsets[1:-1])
 
 
-def check_labels(source: Path | str, folder: Path) -> Counter[int]:
+def check_labels(source: Path | str, convert: Convert) -> Counter[int]:
     """Both rules, jet by jet; how many of each flavour."""
     flavours: Counter[int] = Counter()
     events = records(source)
     for rule in ("hadron", "delphes"):
-        _, _, block = convert(source, folder, label=rule, jet_max_abs_eta=4.0)
+        _, _, block = convert(source, label=rule, jet_max_abs_eta=4.0)
         for e, event in enumerate(events):
             rows = [r for r, pid in enumerate(event.pid) if event.pt[r] > 5 and event.weak[r]]
             status = event.columns["Status"]
@@ -132,8 +148,8 @@ def candidates() -> list[dict[str, list[Any]]]:
     return found
 
 
-def test_candidates_of_a_file_with_pileup(candidates: list[dict[str, list[Any]]], tmp_path: Path) -> None:
-    done, file, block = convert(PILEUP, tmp_path, vertex="origin")
+def test_candidates_of_a_file_with_pileup(candidates: list[dict[str, list[Any]]], convert: Convert) -> None:
+    done, file, block = convert(PILEUP, vertex="origin")
     file.check()
     assert block.num_events == 10
     assert np.diff(block.pfo_offsets).tolist() == [len(event["PT"]) for event in candidates]
@@ -166,8 +182,8 @@ def test_candidates_of_a_file_with_pileup(candidates: list[dict[str, list[Any]]]
     assert block.event["num_interactions"].tolist() == vertices
 
 
-def test_impact_parameters_refer_to_the_collision(candidates: list[dict[str, list[Any]]], tmp_path: Path) -> None:
-    done, _, block = convert(PILEUP, tmp_path)
+def test_impact_parameters_refer_to_the_collision(candidates: list[dict[str, list[Any]]], convert: Convert) -> None:
+    done, _, block = convert(PILEUP)
     assert any("moved to the vertex (Particle)" in note for note in done.notes)
     reconstructed = lists(PILEUP, "Vertex", "Z")
     for e, (event, record) in enumerate(zip(candidates, records(PILEUP), strict=True)):
@@ -182,13 +198,13 @@ def test_impact_parameters_refer_to_the_collision(candidates: list[dict[str, lis
     # Half of the tracks come from the collision itself; before, none was near.
     track = block.pfo["charge"] != 0
     assert np.mean(np.abs(block.pfo["dz"][track]) < 1) > 0.5
-    _, _, other = convert(PILEUP, tmp_path, vertex="vertex")
+    _, _, other = convert(PILEUP, vertex="vertex")
     assert np.median(np.abs(other.pfo["dz"] - block.pfo["dz"])[track]) < 0.2
 
 
-def test_jets_of_the_file_are_the_sum_of_their_constituents(tmp_path: Path) -> None:
+def test_jets_of_the_file_are_the_sum_of_their_constituents(convert: Convert) -> None:
     """Only with the right momenta, and the right PFOs, do they give the file's pT, η and mass."""
-    done, file, block = convert(PILEUP, tmp_path, jets="file", jet_branch="JetPUPPIAK8", detector="atlas_fatjets")
+    _, file, block = convert(PILEUP, jets="file", jet_branch="JetPUPPIAK8", detector="atlas_fatjets")
     jets = lists(PILEUP, "JetPUPPIAK8", "PT Eta Phi Mass Constituents")
     assert np.diff(block.jet_offsets).tolist() == [len(event["PT"]) for event in jets]
     assert block.num_jets == 21
@@ -220,8 +236,8 @@ def test_jets_of_the_file_are_the_sum_of_their_constituents(tmp_path: Path) -> N
     np.testing.assert_allclose(mass[whole], block.jet["mass"][whole], rtol=1e-3)
 
 
-def test_ancestry_and_pileup_by_references(candidates: list[dict[str, list[Any]]], tmp_path: Path) -> None:
-    _, file, block = convert(PILEUP, tmp_path)
+def test_ancestry_and_pileup_by_references(candidates: list[dict[str, list[Any]]], convert: Convert) -> None:
+    _, file, block = convert(PILEUP)
     assert file.has("pfo/heavy_ancestry")
     found: Counter[tuple[int, float]] = Counter()
     for e, (event, record) in enumerate(zip(candidates, records(PILEUP), strict=True)):
@@ -245,16 +261,16 @@ def test_ancestry_and_pileup_by_references(candidates: list[dict[str, list[Any]]
     np.testing.assert_allclose(block.jet["hard_scatter_fraction"], hard / total, rtol=1e-5)
 
 
-def test_labels_with_pileup(tmp_path: Path) -> None:
-    flavours = check_labels(PILEUP, tmp_path)
+def test_labels_with_pileup(convert: Convert) -> None:
+    flavours = check_labels(PILEUP, convert)
     assert min(flavours[kind] for kind in (0, 1, 2)) > 2
 
 
 # -- energy flow, no errors, no pileup --------------------------------------------------------------------------------
 
 
-def test_energy_flow(tmp_path: Path) -> None:
-    done, file, block = convert(FCC, tmp_path, impact_parameters="as-is")
+def test_energy_flow(convert: Convert) -> None:
+    _, file, block = convert(FCC, impact_parameters="as-is")
     file.check()
     assert file.processes == ["delphes_fcc"]
     assert block.num_events == 5
@@ -280,8 +296,8 @@ def test_energy_flow(tmp_path: Path) -> None:
     assert file.attributes["converted"]["vertex"] == ["origin"]
 
 
-def test_ancestry_of_tracks(tmp_path: Path) -> None:
-    _, file, block = convert(FCC, tmp_path, pfo_branches=("EFlowTrack",))
+def test_ancestry_of_tracks(convert: Convert) -> None:
+    _, file, block = convert(FCC, pfo_branches=("EFlowTrack",))
     assert file.has("pfo/heavy_ancestry")
     tracks = lists(FCC, "EFlowTrack", "PT Particle")
     some = 0
@@ -293,15 +309,15 @@ def test_ancestry_of_tracks(tmp_path: Path) -> None:
     assert some > 10
 
 
-def test_labels_without_pileup(tmp_path: Path) -> None:
-    flavours = check_labels(FCC, tmp_path)
+def test_labels_without_pileup(convert: Convert) -> None:
+    flavours = check_labels(FCC, convert)
     assert flavours[0] > 10
     assert flavours[1] > 2
 
 
-def test_matched_jets_of_stable_particles_are_the_files(tmp_path: Path) -> None:
+def test_matched_jets_of_stable_particles_are_the_files(convert: Convert) -> None:
     """DELPHES clusters the stable particles without neutrinos too (GenJet04)."""
-    _, _, block = convert(FCC, tmp_path)
+    _, _, block = convert(FCC)
     checked = 0
     for e, event in enumerate(lists(FCC, "GenJet04", "PT Eta Phi Mass")):
         pt, mass, eta, phi = (per_event(block, "jet", name)[e] for name in ("truth_pt", "truth_mass", "eta", "phi"))
@@ -318,8 +334,8 @@ def test_matched_jets_of_stable_particles_are_the_files(tmp_path: Path) -> None:
     assert checked >= 5
 
 
-def test_the_files_jets_and_flavour(tmp_path: Path) -> None:
-    done, _, block = convert(FCC, tmp_path, jets="file", label="file")
+def test_the_files_jets_and_flavour(convert: Convert) -> None:
+    done, _, block = convert(FCC, jets="file", label="file")
     jets = lists(FCC, "Jet", "PT Eta Phi Mass Flavor")
     assert np.diff(block.jet_offsets).tolist() == [len(event["PT"]) for event in jets]
     np.testing.assert_allclose(block.jet["pt"], np.concatenate([event["PT"] for event in jets]), rtol=1e-6)
@@ -339,13 +355,13 @@ def test_the_files_jets_and_flavour(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path(WHOLE).is_file(), reason="PANOPTAG_DELPHES_SAMPLE doesn't name coffea's delphes.root")
-def test_the_whole_file(tmp_path: Path) -> None:
+def test_the_whole_file(convert: Convert) -> None:
     """With ROOT's own references, which a copy can't have."""
-    _, file, block = convert(WHOLE, tmp_path, jets="file", label="file")
+    _, file, block = convert(WHOLE, jets="file", label="file")
     assert (block.num_events, block.num_pfos) == (25, 14004)
     assert file.has("pfo/heavy_ancestry")
     rows = block.constituent_pfo
     momentum = [block.pfo["pt"][rows] * wave(block.pfo["phi"][rows]) for wave in (np.cos, np.sin)]
     x, y = (np.bincount(block.constituent_jet, values, block.num_jets) for values in momentum)
     np.testing.assert_allclose(np.hypot(x, y), block.jet["pt"], rtol=1e-5)
-    check_labels(WHOLE, tmp_path)
+    check_labels(WHOLE, convert)

@@ -130,7 +130,7 @@ def test_jets_one_by_one(converted, branches):
 
 
 def test_d0_has_the_sign_of_our_simulation(converted, branches):
-    """d0 = x sinφ − y cosφ: tracks from further along the jet have d0·sin(φ − φ_jet) > 0, and CMS's own sign says so."""
+    """d0 = x sinφ − y cosφ: tracks from further along the jet have d0·sin(φ − φ_jet) > 0, and CMS's sign agrees."""
     block = converted.read()
     event = np.repeat(np.arange(10), ak.num(branches["JetPFCands_jetIdx"]))
     names = ("jetIdx", "pFCandsIdx", "btagSip3dVal")
@@ -209,8 +209,8 @@ def test_several_files_have_a_source_each(tmp_path, branches):
 
 
 def test_data_without_truth(tmp_path, branches):
-    path = write_tree(tmp_path / "data.root", without(branches, "Gen", "gen", "Pileup", *(
-        f"{jets}_{name}" for jets in ("Jet", "FatJet") for name in ("hadron", "parton", "nB", "nC", "gen"))))  # fmt: skip
+    truth = [f"{jets}_{name}" for jets in ("Jet", "FatJet") for name in ("hadron", "parton", "nB", "nC", "gen")]
+    path = write_tree(tmp_path / "data.root", without(branches, "Gen", "gen", "Pileup", *truth))
     done = convert_nanoaod(path, tmp_path / "a.h5")
     file = EventFile(done.path)
     assert not any(file.has(f"jet/{name}") for name in ("flavour", "truth_pt", "truth_mass", "parton_flavour"))

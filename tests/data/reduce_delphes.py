@@ -1,4 +1,4 @@
-"""Make delphes_fcc.root from coffea's tests/samples/delphes.root: 5 of 25 events, the branches that are read, bit for bit.
+"""Make delphes_fcc.root from coffea's tests/samples/delphes.root: 5 of 25 events, what is read of them, bit for bit.
 
 ROOT's references can't be written by uproot: EFlowTrack.Particle stands as the plain number that it refers to, and the
 jets' lists of constituents are left out.

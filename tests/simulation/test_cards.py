@@ -13,14 +13,41 @@ ATLAS = (DATA_FOLDER / "detectors" / "atlas.toml").read_text(encoding="utf-8")
 
 def test_shipped_processes():
     assert set(shipped("processes")) == {
-        "ttbar", "single_top", "ttH", "ZH", "ttH_bb", "ZH_bb", "QCD", "QCD_pt200",
-        "minimum_bias",
+        "ttbar", "single_top", "tW", "QCD", "QCD_pt200", "Zjets", "Wjets", "minimum_bias",
+        *(f"{made}{decay}" for made in ("ttH", "ZH", "WH", "ggH", "VBFH") for decay in ("", "_bb", "_cc")),
     }  # fmt: skip
     for name in shipped("processes"):
         card = ProcessCard.load(name)
         assert card.name == name
         assert "Beams:eCM = 13000" in card.settings
         assert "PartonLevel:MPI = on" in card.settings
+
+
+def test_bins_in_pt():
+    whole, card = ProcessCard.load("QCD"), ProcessCard.load("QCD_pt30to50")
+    assert card.name == "QCD_pt30to50"
+    assert card.settings[-2:] == ("PhaseSpace:pTHatMin = 30", "PhaseSpace:pTHatMax = 50")
+    assert [line for line in whole.settings if "pTHat" not in line] == list(card.settings[:-2])
+    assert card.description == whole.description.replace("pT above 20 GeV", "pT of 30 to 50 GeV")
+    last = ProcessCard.load("Zjets_pt0.5toInf")
+    assert last.settings[-1] == "PhaseSpace:pTHatMin = 0.5"
+    assert "pT above 0.5 GeV" in last.description
+    mine = ProcessCard(name="mine", settings=("PhaseSpace:pTHatMin = 5",)).in_bin(7, 9, "mine_pt7to9")
+    assert mine.description == "pT of 7 to 9 GeV"
+    # A card of this name comes first.
+    assert ProcessCard.load("QCD_pt200").settings == tuple(
+        line.replace("= 20", "= 200") if "pTHat" in line else line for line in whole.settings
+    )
+    for name, message in (
+        ("ttbar_pt20to30", "the process ttbar has no bins in pT"),
+        ("QCD_pt50to30", "expected bounds that rise"),
+        ("QCD_pt30to30", "expected bounds that rise"),
+        ("QCD_pt0to30", "expected bounds that rise"),
+        ("QCC_pt30to50", "unknown process 'QCC'; did you mean 'QCD'"),
+        ("QCD_pt3.0.3to9", "unknown process 'QCD_pt3.0.3to9'; did you mean 'QCD_pt200'"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            ProcessCard.load(name)
 
 
 def test_setups():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from panoptag_pyg.simulation import ProcessCard
+from panoptag_pyg.simulation.cards import shipped
 from panoptag_pyg.simulation.particles import GeneratedEvents
 from panoptag_pyg.simulation.pythia import Pythia
 
@@ -33,14 +34,18 @@ def daughters(events: GeneratedEvents, pdg: int) -> list[list[int]]:
     return found
 
 
-@pytest.mark.parametrize(("name", "partner"), [("ttH_bb", 6), ("ZH_bb", 23)])
-def test_the_higgs_boson_decays_to_b_quarks_alone(name, partner):
+@pytest.mark.parametrize(("made", "partner"), [("ttH", 6), ("ZH", 23), ("WH", 24), ("ggH", 0), ("VBFH", 0)])
+@pytest.mark.parametrize(("decay", "quark"), [("bb", 5), ("cc", 4)])
+def test_the_higgs_boson_decays_to_one_kind_of_quark_alone(made, partner, decay, quark):
+    name = f"{made}_{decay}"
     events = hard_process(name, 50)
-    assert daughters(events, HIGGS) == [[-5, 5]] * 50
+    assert daughters(events, HIGGS) == [[-quark, quark]] * 50
+    if partner in (0, 24):
+        return
     # Its partner decays as it likes.
     assert len({tuple(products) for products in daughters(events, partner)}) >= (1 if partner == 6 else 5)
     w_decays = {tuple(products) for products in daughters(events, 24)}
-    assert name != "ttH_bb" or len(w_decays) >= 4
+    assert made != "ttH" or len(w_decays) >= 4
 
 
 def test_without_the_choice_it_decays_otherwise_too():
@@ -49,7 +54,12 @@ def test_without_the_choice_it_decays_otherwise_too():
 
 @pytest.mark.parametrize(
     ("name", "settings", "threshold"),
-    [("QCD", (), 20), ("QCD_pt200", (), 200), ("QCD_pt200", ("PhaseSpace:pTHatMin = 400",), 400)],
+    [
+        ("QCD", (), 20),
+        ("QCD_pt200", (), 200),
+        ("QCD_pt200", ("PhaseSpace:pTHatMin = 400",), 400),
+        ("QCD_pt600toInf", (), 600),
+    ],
 )
 def test_scattered_partons_are_above_the_threshold(name, settings, threshold):
     events = hard_process(name, 200, *settings)
@@ -61,3 +71,49 @@ def test_scattered_partons_are_above_the_threshold(name, settings, threshold):
     assert np.median(pt) < 1.5 * threshold  # a steeply falling spectrum
     assert set(np.abs(events.pdg[outgoing])) <= {1, 2, 3, 4, 5, 21}
     assert (events.pdg[outgoing] == 21).mean() > 0.2
+
+
+def outgoing(events: GeneratedEvents) -> list[list[int]]:
+    """PDG numbers of what leaves the hard process of each event, without signs."""
+    found = []
+    for event in range(events.num_events):
+        rows = slice(*events.offsets[event : event + 2])
+        hard = np.isin(np.abs(events.status[rows]), (22, 23))
+        hard &= np.isin(np.abs(events.status[rows][events.mother[rows]]), (21,))
+        found.append(sorted(np.abs(events.pdg[rows][hard]).tolist()))
+    return found
+
+
+PARTONS = {1, 2, 3, 4, 5, 21}
+
+
+@pytest.mark.parametrize("name", sorted(shipped("processes")))
+def test_every_card_makes_what_it_says(name):
+    card = ProcessCard.load(name)
+    if card.matrix_element is not None:
+        pytest.skip("its events don't come from PYTHIA")
+    expected = {
+        "ttbar": [6, 6], "ttH": [6, 6, HIGGS], "ZH": [23, HIGGS], "WH": [24, HIGGS], "ggH": [HIGGS],
+        "VBFH": ["quark", "quark", HIGGS], "Zjets": ["parton", 23], "Wjets": ["parton", 24],
+        "QCD": ["parton", "parton"], "QCD_pt200": ["parton", "parton"], "single_top": ["quark", 6],
+    }  # fmt: skip
+    for products in outgoing(hard_process(name, 20)):
+        rest = list(products)
+        for product in expected[name.removesuffix("_bb").removesuffix("_cc")]:
+            kinds = {"parton": PARTONS, "quark": PARTONS - {21}}.get(product, {product})
+            rest.remove(next(number for number in rest if number in kinds))
+        assert rest == []
+
+
+@pytest.mark.parametrize(("name", "boson"), [("Zjets", 23), ("Wjets", 24)])
+def test_bosons_with_jets_in_bins(name, boson):
+    events = hard_process(f"{name}_pt100to200", 100)
+    rows = np.flatnonzero((np.abs(events.pdg) == boson) & (np.abs(events.status) == 22))
+    np.testing.assert_array_equal(np.bincount(events.event_of(rows)), 1)
+    pt = np.hypot(events.px[rows], events.py[rows])
+    assert 99 < pt.min() < 110
+    assert pt.max() < 201
+    if boson == 23:
+        assert events.mass[rows].min() > 59.9
+        assert events.mass[rows].max() < 120.1
+        assert abs(np.median(events.mass[rows]) - 91.2) < 1

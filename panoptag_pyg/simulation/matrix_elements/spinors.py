@@ -19,8 +19,6 @@ METRIC = np.array([1.0, -1.0, -1.0, -1.0])
 #: P_L = (1 − γ5)/2.
 LEFT = np.diag([1.0, 1.0, 0.0, 0.0])
 
-_LOWERED_GAMMA = GAMMA * METRIC[:, None, None]
-
 
 def dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a·b = a⁰b⁰ − **a**·**b**.
@@ -37,7 +35,16 @@ def slash(vector: np.ndarray) -> np.ndarray:
     Shapes:
         [..., 4] → [..., 4, 4].
     """
-    return np.einsum("...m,mij->...ij", vector, _LOWERED_GAMMA)
+    result = np.zeros((*vector.shape[:-1], 4, 4), dtype=np.complex128)
+    e, x, y, z = np.moveaxis(vector, -1, 0)
+    # [[0, E − σ·v], [E + σ·v, 0]], where Σ γ^μ v_μ would multiply mostly zeros.
+    transverse, conjugate = x + 1j * y, x - 1j * y
+    for row, column, sign in ((0, 2, -1), (2, 0, 1)):
+        result[..., row, column] = e + sign * z
+        result[..., row + 1, column + 1] = e - sign * z
+        result[..., row, column + 1] = sign * conjugate
+        result[..., row + 1, column] = sign * transverse
+    return result
 
 
 def bar(spinor: np.ndarray) -> np.ndarray:

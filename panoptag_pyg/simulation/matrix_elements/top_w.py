@@ -64,22 +64,29 @@ def production_amplitudes(
     if gluon_polarisations is None:
         gluon_polarisations = massless_polarisations(gluon)
     gluon_vertex = slash(gluon_polarisations)
-    w_vertex = slash(np.conj(massive_polarisations(w, w_mass))) @ LEFT
+    w_vertex = slash(np.conj(massive_polarisations(w, w_mass))) * LEFT.diagonal()
     u_quark = particle_spinors(quark, 0.0)[:, 0]
     u_top = bar(particle_spinors(top, top_mass))
 
     total = gluon + quark
     s_propagator = slash(total) / dot(total, total)[:, None, None]
-    right = np.einsum("nij,ngjk,nk->ngi", s_propagator, gluon_vertex, u_quark)
-    s_channel = np.einsum("nti,nwij,ngj->ngtw", u_top, w_vertex, right)
+    # Spinors are multiplied from both ends, in steps: matrices times matrices would cost four times as much.
+    right = _times(s_propagator[:, None], _times(gluon_vertex, u_quark[:, None]))
+    left = u_top[:, None] @ w_vertex
+    s_channel = np.einsum("nwtj,ngj->ngtw", left, right)
 
     exchanged = top - gluon
     numerator = slash(exchanged) + top_mass[:, None, None] * np.eye(4)
     # q² − m² = −2 p_t·p_g, exact where the difference would lose digits.
     t_propagator = numerator / (-2 * dot(top, gluon))[:, None, None]
-    right = np.einsum("nij,nwjk,nk->nwi", t_propagator, w_vertex, u_quark)
-    t_channel = np.einsum("nti,ngij,nwj->ngtw", u_top, gluon_vertex, right)
+    right = _times(t_propagator[:, None], _times(w_vertex, u_quark[:, None]))
+    left = u_top[:, None] @ gluon_vertex
+    t_channel = np.einsum("ngtj,nwj->ngtw", left, right)
     return np.stack([s_channel, t_channel])
+
+
+def _times(matrix: np.ndarray, spinor: np.ndarray) -> np.ndarray:
+    return (matrix @ spinor[..., None])[..., 0]
 
 
 def squared_matrix_element(

@@ -112,15 +112,13 @@ class TopWDecays:
                 return decays
             _, _, top, w = (p[left] for p in momenta)
             trial = masses[left]
-            products = self._without_spins(rng, top, w, trial)
+            products = self.without_spins(rng, top, w, trial)
             accept = rng.random(len(left)) < _correlation(amplitudes[left], top, w, products, trial)
             decays.momenta[left[accept]], masses[left[accept]] = products[accept], trial[accept]
             left = left[~accept]
         raise PanopTagError("decays of tW don't come to an end; are masses of PYTHIA's particles changed?")
 
-    def _without_spins(
-        self, rng: np.random.Generator, top: np.ndarray, w: np.ndarray, masses: np.ndarray
-    ) -> np.ndarray:
+    def without_spins(self, rng: np.random.Generator, top: np.ndarray, w: np.ndarray, masses: np.ndarray) -> np.ndarray:
         """Momenta of the six particles, for unpolarised t and W [N, 6, 4]; fills in W⁺'s column of ``masses``."""
         count = len(top)
         top_w, cos_alpha = self._top_w(rng, np.sqrt(dot(top, top)), masses)

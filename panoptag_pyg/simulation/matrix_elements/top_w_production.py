@@ -32,9 +32,9 @@ _CELLS = (48, 32, 24)
 #: The cross section falls roughly like this power of m_t + m_W.
 _TILT = 4.5
 #: Points that fix cross section and largest weight, and their seed: the same for all runs and workers.
-_POINTS, _SEED = 100_000, 20_010_968
+_POINTS, _SEED = 40_000, 20_010_968
 #: Room above the largest weight that was seen.
-_HEADROOM = 1.1
+_HEADROOM = 1.2
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Spinors and polarisation vectors: completeness, equations of motion, Clifford algebra, massless and resting particles."""
+"""Spinors and polarisation vectors: completeness, equations of motion, massless particles and those at rest."""
 
 from __future__ import annotations
 
