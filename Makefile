@@ -32,7 +32,7 @@ PYTEST := OMP_NUM_THREADS=1 $(if $(KERNELS),PYTHONPATH=$(abspath $(KERNEL_FOLDER
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo compare test test-all check format docs readme tables constraints environment kernels clean
+.PHONY: help demo compare dataset test test-all check format docs readme tables constraints environment kernels clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -49,6 +49,19 @@ compare: $(READY) $(COMPARE_TEST) ## train every small tagger, put all into one 
 
 comparison/events/%.h5: | $(READY)
 	$(PYTHON) -m panoptag_pyg.cli simulate --process $* --events 1000 --seed 902 --workers $(JOBS) --subjets --output $@
+
+# The paper's five processes, a folder of shards each, one command per process: simulate goes on where it was stopped.
+DATASET_PROCESSES ?= ttbar single_top ttH ZH tW
+DATASET_EVENTS ?= 20000
+DATASET_SHARDS ?= 10
+DATASET_SEED ?= 2026
+
+dataset: $(READY) ## make 100,000 events of five processes in dataset/, a report on them and their data card
+	@for process in $(DATASET_PROCESSES); do \
+	  $(PYTHON) -m panoptag_pyg.cli simulate --process $$process --events $(DATASET_EVENTS) --shards $(DATASET_SHARDS) \
+	    --seed $(DATASET_SEED) --workers $(JOBS) --output dataset/$$process $(ARGS) || exit; done
+	$(PYTHON) -m panoptag_pyg.cli inspect --check --card dataset/card.md --overwrite $(DATASET_PROCESSES:%=dataset/%)
+	$(PYTHON) -m panoptag_pyg.cli validate $(DATASET_PROCESSES:%=dataset/%) --output dataset/report --overwrite
 
 test: $(PEERS) $(if $(KERNELS),kernels) ## run the tests that take minutes in all; KERNELS=1: with the compiled kernels
 	$(PYTEST) $(ARGS)
@@ -72,11 +85,12 @@ docs: $(READY) ## build the site into docs/_build/html; a warning is an error
 readme: $(READY) ## put the demo's measured table and figures into README.md
 	$(PYTHON) docs/readme_results.py demo
 
-tables: $(READY) ## put the committed runs and all networks into docs/benchmarks.md, comparison.md and backbones.md
+tables: $(READY) ## put the committed runs, all networks and all process cards into their pages of docs/
 	$(PYTHON) docs/benchmark_tables.py
 	$(PYTHON) docs/comparison_tables.py
 	$(PYTHON) docs/network_tables.py
 	$(PYTHON) docs/tw_tables.py
+	$(PYTHON) docs/process_tables.py
 
 constraints: $(READY) ## move every pin but PyTorch's to the newest release that fits
 	$(PIP) install --upgrade --upgrade-strategy eager --prefer-binary 'torch==$(TORCH_VERSION)' --editable '.[all]'

@@ -207,6 +207,13 @@ def test_numbers_in_the_docs_are_those_of_the_committed_benchmarks() -> None:
                 assert float(quoted[2].replace(",", "")) == round(row[column]["value"], digits), (name, column)
 
 
+def test_what_is_learned_of_pileup_is_what_was_measured() -> None:
+    page = " ".join((ROOT / "docs" / "simulation.md").read_text(encoding="utf-8").split())
+    run = json.loads((ROOT / "benchmarks" / "results" / "pileup_tasks.json").read_text(encoding="utf-8"))["results"]
+    jets, pfos = (run[task]["figures"]["AUC"]["value"] for task in ("pileup_jet", "pfo_pileup"))
+    assert f"an AUC of {jets:.3f} for jets and {pfos:.3f} for PFOs" in page
+
+
 def test_every_network_is_in_the_table() -> None:
     from panoptag_pyg.backbones import backbone_names
     from panoptag_pyg.models import tagger_names
@@ -214,6 +221,26 @@ def test_every_network_is_in_the_table() -> None:
     page = (ROOT / "docs" / "backbones.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| `([\w:]+)` \| [\d,]+ \|", page, re.MULTILINE)
     assert listed == [*backbone_names(), "pyg:GATv2Conv", *tagger_names()], "run `make tables`"
+
+
+def test_every_process_card_is_in_the_table() -> None:
+    from panoptag_pyg.simulation.cards import shipped
+
+    page = (ROOT / "docs" / "processes.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(\w+)` \| [\d.]+ \w+ \|", page, re.MULTILINE)
+    assert [name for name in listed if not re.search(r"_pt\d+to", name)] == list(shipped("processes")), (
+        "run `make tables`"
+    )
+
+
+@pytest.mark.slow
+def test_the_process_tables_are_what_pythia_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pythia8mc")
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import process_tables
+
+    page = process_tables.PAGE.read_text(encoding="utf-8")
+    assert process_tables.filled(page) == page, "run `make tables`"
 
 
 @pytest.mark.slow

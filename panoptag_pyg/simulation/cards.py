@@ -186,7 +186,8 @@ class ProcessCard(Card):
             raise ConfigError(f"{name}: expected bounds that rise, in GeV, such as {self.name}_pt30to50")
         highest = [f"PhaseSpace:pTHatMax = {high:g}"] if math.isfinite(high) else []
         settings = (*others, f"{_LOWEST_PT} = {low:g}", *highest)
-        bounds = f"{low:g} to {high:g} GeV" if highest else f"{low:g} GeV and above"
-        return self.model_copy(
-            update={"name": name, "settings": settings, "description": f"{self.description}; here pT of {bounds}"}
-        )
+        bounds = f"pT of {low:g} to {high:g} GeV" if highest else f"pT above {low:g} GeV"
+        description = re.sub(r"pT above [\d.]+ GeV", bounds, self.description)
+        if bounds not in description:
+            description = f"{description}; {bounds}" if description else bounds
+        return self.model_copy(update={"name": name, "settings": settings, "description": description})

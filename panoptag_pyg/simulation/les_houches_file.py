@@ -1,7 +1,7 @@
 """Les Houches event files, plain or gzipped, as a source of hard events: read as a stream, in blocks of 100.
 
-Our own reader, because events must be had by number without holding the file: PYTHIA's can only go forward, and gives no
-weights where events are rejected. Source: hep-ph/0609017 (version 1), arXiv:1405.1067 (version 3).
+Our own reader, because events must be had by number without holding the file: PYTHIA's can only go forward, and gives
+no weights where events are rejected. Source: hep-ph/0609017 (version 1), arXiv:1405.1067 (version 3).
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class LesHouchesFile:
     """A file of hard events, such as MadGraph5_aMC@NLO and POWHEG write them.
 
     Memory is bounded by one block of events. Going forward costs reading the file once; so does going back in a gzipped
-    file, while a plain one is entered at the block. Alternative weights (``<rwgt>``, ``<weights>``), scales and comments
-    are passed over.
+    file, while a plain one is entered at the block. Alternative weights (``<rwgt>``, ``<weights>``), scales and
+    comments are passed over.
 
     Args:
         path: the file, plain or gzipped, whatever its name.
@@ -96,12 +96,10 @@ class LesHouchesFile:
 
     def _open(self) -> BinaryIO:
         try:
-            stream = open(self.path, "rb")
-            if stream.read(2) == b"\x1f\x8b":
-                stream.close()
-                return cast(BinaryIO, gzip.open(self.path, "rb"))
-            stream.seek(0)
-            return stream
+            with open(self.path, "rb") as stream:
+                zipped = stream.read(2) == b"\x1f\x8b"
+            # Open as long as this object lives.
+            return cast(BinaryIO, gzip.open(self.path, "rb")) if zipped else open(self.path, "rb")
         except OSError as error:
             raise LesHouchesFileError(f"{self.path}: can't be read: {error.strerror}") from None
 
@@ -159,7 +157,7 @@ class LesHouchesFile:
             raise LesHouchesFileError(f"{self.path}: <init>: {error}") from None
 
     def _next_block(self) -> list[bytes]:
-        """What stands in the tags of each of the next up to 100 events; the buffer then begins with what comes after."""
+        """What stands in the tags of each of the next up to 100 events, which leave the buffer."""
         found = end = search = 0
         while found < BLOCK_EVENTS:
             match = _EVENT_END.search(self._buffer, search)
@@ -176,7 +174,8 @@ class LesHouchesFile:
         text, self._buffer = self._buffer[:end], self._buffer[end:]
         if b"<eventgroup" in text:
             raise LesHouchesFileError(
-                f"{self.path}: holds an <eventgroup>, correlated events of a fixed-order calculation, which can't be showered"
+                f"{self.path}: holds an <eventgroup>, correlated events of a fixed-order calculation, which can't be "
+                "showered"
             )
         if found < BLOCK_EVENTS:
             self._finish(BLOCK_EVENTS * self._position + found)

@@ -79,3 +79,35 @@ def test_bad_input_is_one_sentence(arguments, message, tmp_path):
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert os.listdir(tmp_path) == []
+
+
+def test_les_houches_events(tmp_path):
+    from helpers.hard_events import broken, file_text, muon_pair
+
+    hard = tmp_path / "muons.lhe"
+    hard.write_text(file_text([muon_pair(weight=-2.5), broken(muon_pair(), "colour"), muon_pair(weight=1.5)]))
+    path = tmp_path / "muons.h5"
+    result = run("--lhe", str(hard), "--workers", "1", "-o", str(path))
+    assert result.exit_code == 0, result.output
+    assert f"PYTHIA could not shower 1 of 3 events of {hard}" in result.output
+    file = EventFile(path)
+    assert file.processes == ["muons"]
+    assert file.read().event["weight"].tolist() == [-2.5, 1.5]
+
+
+def test_the_help_lists_every_card():
+    from panoptag_pyg.simulation.cards import shipped
+
+    text = " ".join(run("--help").output.replace("│", " ").split())
+    for name in shipped("processes"):
+        assert f"{name}," in text
+
+
+def test_bad_les_houches_file_is_one_sentence(tmp_path):
+    hard = tmp_path / "cut.lhe"
+    hard.write_text('<LesHouchesEvents version="3.0">\n<init>\n2212 2212 6500')
+    result = run("--lhe", str(hard), "-o", str(tmp_path / "x.h5"))
+    assert result.exit_code == 2
+    assert "cut.lhe: has no complete <init> block" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert os.listdir(tmp_path) == ["cut.lhe"]

@@ -278,3 +278,13 @@ def test_file_can_be_sent_to_another_process(file: Path, block: EventBlock) -> N
     events = EventFile(file)
     events.read(0, 1)
     assert_blocks_equal(pickle.loads(pickle.dumps(events)).read(), block)
+
+
+def test_attributes_may_be_added_until_the_end(tmp_path: Path, block: EventBlock) -> None:
+    path = tmp_path / "a.h5"
+    with EventFileWriter(path, ["ttbar", "ZH"], {"seed": 7, "lost": 0}) as writer:
+        writer.write(block)
+        writer.set_attributes({"lost": 3, "why": {"colour": 3}})
+    assert {**EventFile(path).attributes} == {"seed": 7, "lost": 3, "why": {"colour": 3}}
+    with pytest.raises(ValueError, match="closed"):
+        writer.set_attributes({"late": 1})

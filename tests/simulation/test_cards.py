@@ -28,10 +28,12 @@ def test_bins_in_pt():
     assert card.name == "QCD_pt30to50"
     assert card.settings[-2:] == ("PhaseSpace:pTHatMin = 30", "PhaseSpace:pTHatMax = 50")
     assert [line for line in whole.settings if "pTHat" not in line] == list(card.settings[:-2])
-    assert card.description.endswith("pT of 30 to 50 GeV")
+    assert card.description == whole.description.replace("pT above 20 GeV", "pT of 30 to 50 GeV")
     last = ProcessCard.load("Zjets_pt0.5toInf")
     assert last.settings[-1] == "PhaseSpace:pTHatMin = 0.5"
-    assert last.description.endswith("pT of 0.5 GeV and above")
+    assert "pT above 0.5 GeV" in last.description
+    mine = ProcessCard(name="mine", settings=("PhaseSpace:pTHatMin = 5",)).in_bin(7, 9, "mine_pt7to9")
+    assert mine.description == "pT of 7 to 9 GeV"
     # A card of this name comes first.
     assert ProcessCard.load("QCD_pt200").settings == tuple(
         line.replace("= 20", "= 200") if "pTHat" in line else line for line in whole.settings

@@ -14,7 +14,7 @@ from panoptag_pyg.simulation.pythia import seed_of
 SETTINGS = ["PartonLevel:MPI = off"]
 
 
-def muon_pairs(count, seed=None):
+def muon_pairs(count, seed=0):
     rng = np.random.default_rng(seed)
     return [
         muon_pair(float(rng.uniform(100, 400)), float(rng.uniform(-0.9, 0.9)), float(rng.normal()))

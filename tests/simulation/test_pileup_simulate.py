@@ -87,7 +87,7 @@ def test_numbers_of_collisions_and_of_pfos(files):
     # As many PFOs for each collision at either pileup.
     slopes = [(pfos[mu].sum() - pfos[0].sum()) / counts[mu].sum() for mu in (10, 20)]
     assert 40 < slopes[1] < 90
-    assert slopes[0] == pytest.approx(slopes[1], rel=0.15)
+    assert slopes[0] == pytest.approx(slopes[1], rel=0.3)
     assert np.corrcoef(counts[20], pfos[20] - pfos[0])[0, 1] > 0.5
 
 
@@ -104,13 +104,13 @@ def test_truth_of_pfos(files):
     # As many tracks of the hard scatter as without pileup: the same particles, the same efficiencies.
     before = read(files[0]).pfo
     expected = (before["d0_error"] > 0).sum()
-    assert (track & (fraction == 1)).sum() == pytest.approx(expected, abs=6 * np.sqrt(0.2 * expected))
+    assert (track & (fraction == 1)).sum() == pytest.approx(expected, abs=6 * np.sqrt(0.5 * expected))
     pileup = track & (fraction == 0)
     assert not pfo["heavy_ancestry"][pileup].any()
     assert pfo["heavy_ancestry"][track & (fraction == 1)].any()
     # Tracks of pileup come from other places along the beam, but from the beam.
     sigma = DetectorCard.load().beam_spot.sigma_z
-    assert 0.75 * sigma < np.median(np.abs(pfo["dz"][pileup])) / 0.6745 / np.sqrt(2) < 1.3 * sigma
+    assert 0.6 * sigma < np.median(np.abs(pfo["dz"][pileup])) / 0.6745 / np.sqrt(2) < 1.5 * sigma
     assert np.median(np.abs(pfo["d0"][pileup])) < 0.1
     assert np.median(np.abs(pfo["dz"][track & (fraction == 1)])) < 0.2
 
