@@ -89,6 +89,7 @@ tables: $(READY) ## put the committed runs, all networks and all process cards i
 	$(PYTHON) docs/benchmark_tables.py
 	$(PYTHON) docs/comparison_tables.py
 	$(PYTHON) docs/network_tables.py
+	$(PYTHON) docs/validation_tables.py
 	$(PYTHON) docs/tw_tables.py
 	$(PYTHON) docs/process_tables.py
 

@@ -24,6 +24,7 @@ SUBPACKAGES = {
     "tasks": "losses and targets",
     "training": "recipes and the training loop",
     "evaluation": "metrics with uncertainties, figures, event displays",
+    "validation": "is the simulation right: checks of event files",
     "testing": "checks that every backbone and tagger passes, yours too",
     "comparison": "taggers side by side: figures of merit and costs in one table",
 }

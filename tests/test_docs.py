@@ -264,6 +264,14 @@ def test_the_benchmark_tables_are_those_of_the_committed_runs(monkeypatch: pytes
     assert benchmark_tables.filled(page) == page, "run `make tables`"
 
 
+def test_the_validation_is_the_committed_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import validation_tables
+
+    page = validation_tables.PAGE.read_text(encoding="utf-8")
+    assert validation_tables.filled(page) == page, "run `make tables`"
+
+
 def test_the_comparison_is_the_committed_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
     import comparison_tables

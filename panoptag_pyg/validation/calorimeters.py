@@ -11,7 +11,7 @@ from panoptag_pyg.simulation.calorimeter import Calorimeter, energy_fraction
 from panoptag_pyg.simulation.detector_card import CalorimeterCard, DetectorCard
 from panoptag_pyg.validation import card_values
 from panoptag_pyg.validation.checks import MIN_ENTRIES, Check, bound, mean_deviation, normal_check, width_deviation
-from panoptag_pyg.validation.resimulation import Resimulated
+from panoptag_pyg.validation.resimulation import Detection, Resimulated
 from panoptag_pyg.validation.tracks import PULL_EDGES, Moments
 
 ENERGY_EDGES = np.geomspace(1, 3000, 25)
@@ -61,9 +61,13 @@ class CalorimeterMeasurement:
 
     def add(self, again: Resimulated) -> None:
         """Add a block."""
+        for detection in again.detections:
+            self._add(detection)
+
+    def _add(self, detection: Detection) -> None:
         for name, kind in _KINDS.items():
             card: CalorimeterCard = getattr(self.card, name)
-            towers = self._towers(again, name, kind)
+            towers = self._towers(detection, name, kind)
             sigma = card_values.energy_error(card, towers.centre, towers.true)
             used = ~towers.track & (sigma > 0) & (towers.true > 0)
             true, centre, relative = towers.true[used], towers.centre[used], sigma[used] / towers.true[used]
@@ -83,9 +87,9 @@ class CalorimeterMeasurement:
             self.log_ratio[name].add(cell, np.log(energy / true)[inside])
             self.pull_histograms[name] += np.histogram(deviate[inside], PULL_EDGES)[0]
 
-    def _towers(self, again: Resimulated, name: str, kind: ParticleClass) -> _Towers:
-        pfos, flight, cells = again.simulated.pfos, again.detector.flight, self.cells[name]
-        particles = again.simulated.particles.select(flight.rows)
+    def _towers(self, detection: Detection, name: str, kind: ParticleClass) -> _Towers:
+        pfos, flight, cells = detection.pfos, detection.flight, self.cells[name]
+        particles = detection.particles.select(flight.rows)
         share = energy_fraction(self.card.energy_fractions, name, particles.pdg)
         neutral = np.flatnonzero(pfos.columns["particle_class"] == kind)
         event = np.repeat(np.arange(len(pfos.offsets) - 1), np.diff(pfos.offsets))[neutral]
@@ -100,7 +104,7 @@ class CalorimeterMeasurement:
         of_particle, of_pfo = towers.of_particle[: len(share)], towers.of_particle[len(share) :]
         hit = np.flatnonzero(of_particle >= 0)
         track = np.zeros(count, dtype=bool)
-        of_track = of_particle[again.detector.track_rows]
+        of_track = of_particle[detection.track_rows]
         track[of_track[of_track >= 0]] = True
         seen = of_pfo >= 0
         return _Towers(

@@ -9,12 +9,12 @@ import numpy as np
 from panoptag_pyg.simulation.jets import four_momentum
 from panoptag_pyg.validation.checks import Check, bound, median_and_width, statistical
 from panoptag_pyg.validation.histograms import hotelling_p_value, quadratic
-from panoptag_pyg.validation.resimulation import Resimulated
+from panoptag_pyg.validation.resimulation import Detection, Resimulated
 
 #: Rings in |η|.
 RING_EDGES = np.array([0, 1.5, 2.5, 3.2, 4.9])
 #: Median of the ratio of sums that is taken as right: what falls below thresholds is lost, nothing else.
-INNER_BOUND, OUTER_BOUND = (0.90, 1.05), (0.75, 1.10)
+INNER_BOUND, OUTER_BOUND = (0.85, 1.05), (0.75, 1.10)
 _MIN_EVENTS = 50
 
 
@@ -34,8 +34,12 @@ class ClosureMeasurement:
 
     def add(self, again: Resimulated) -> None:
         """Add a block."""
-        pfos, flight = again.simulated.pfos, again.detector.flight
-        particles = again.simulated.particles.select(flight.rows)
+        for detection in again.detections:
+            self._add(detection)
+
+    def _add(self, detection: Detection) -> None:
+        pfos, flight = detection.pfos, detection.flight
+        particles = detection.particles.select(flight.rows)
         events = particles.num_events
         event = np.repeat(np.arange(events), np.diff(pfos.offsets))
         energy = particles.e / np.cosh(flight.eta)

@@ -18,10 +18,10 @@ from panoptag_pyg.validation.flavours import (
 )
 from panoptag_pyg.validation.histograms import EventHistogram
 from panoptag_pyg.validation.quantities import QUANTITIES, Quantity
-from panoptag_pyg.validation.reference import reference_of
+from panoptag_pyg.validation.reference import compared, reference_of
 from panoptag_pyg.validation.response import ETA_EDGES, PT_EDGES, jets_of, response
 from panoptag_pyg.validation.sample import ERROR_PT_EDGES, SYMMETRIC, Sample
-from panoptag_pyg.validation.truth_figures import truth_figures
+from panoptag_pyg.validation.truth_figures import log_y, truth_figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,6 +51,7 @@ def all_figures(validation: Validation) -> Iterator[tuple[str, Figure]]:
             "pfo_energy": ("pfo/energy", 3),
             "pfo_eta": ("pfo/eta", 3),
             "pfo_phi": ("pfo/phi", 3),
+            "event": ("event/all", 2),
         }.items():
             yield name, spectra_figure(validation, group, columns)
         if validation.mix is not None:
@@ -78,7 +79,9 @@ def spectra_figure(validation: Validation, group: str, columns: int) -> Figure:
         group: of the quantities.
         columns: panels beside each other.
     """
-    chosen = [quantity for quantity in QUANTITIES if quantity.group == group]
+    pileup = any(sample.pileup for sample in (*validation.samples.values(), *validation.references.values()))
+    chosen = [quantity for quantity in QUANTITIES if quantity.group == group and (pileup or not quantity.pileup)]
+    columns = min(columns, len(chosen))
     figure, panels = _panels(len(chosen), columns, bool(validation.references))
     for quantity, (upper, lower) in zip(chosen, panels, strict=False):
         _draw_quantity(validation, quantity, upper, lower)
@@ -116,7 +119,7 @@ def _draw_quantity(validation: Validation, quantity: Quantity, upper: Axes, lowe
         density, error = one.density()
         upper.stairs(density, one.edges, color=colour, linewidth=1.3, baseline=None)
         _band(upper, one.edges, density, error, colour)
-        if lower is None:
+        if lower is None or process not in compared(validation.samples, validation.references):
             continue
         other = reference_of(validation.references, process).histograms[quantity.name]
         base, base_error = other.density()
@@ -127,7 +130,7 @@ def _draw_quantity(validation: Validation, quantity: Quantity, upper: Axes, lowe
         lower.errorbar(_centres(one.edges, quantity.log_x), ratio, np.nan_to_num(ratio_error), **{
             **_REFERENCE, "color": colour, "zorder": 3})  # fmt: skip
     if lower is not None:
-        for process in validation.samples:
+        for process in compared(validation.samples, validation.references):
             other = reference_of(validation.references, process).histograms[quantity.name]
             if other.total.any():
                 shown.append(other)
@@ -281,7 +284,7 @@ def impact_figure(validation: Validation) -> Figure:
                     label=f"{name} jets{extra}",
                 )  # fmt: skip
         quantity = next(q for q in QUANTITIES if q.group == f"track/{column}")
-        axes.set_yscale("log")
+        log_y(axes)
         axes.set_xlabel(quantity.label)
         axes.set_ylabel("share of tracks per unit")
         axes.set_xlim(quantity.edges[0], quantity.edges[-1])
@@ -320,7 +323,8 @@ def error_figure(validation: Validation) -> Figure:
                 edges = [*table["pt_above"], 1e4]
                 label = "card" if number == 0 else None
                 axes.stairs(values, edges, baseline=None, color="black", linewidth=1, label=label, zorder=1)
-        axes.set(xscale="log", yscale="log", xlabel="measured $p_T$ [GeV]", xlim=(0.1, 100))
+        axes.set(xscale="log", xlabel="measured $p_T$ [GeV]", xlim=(0.1, 100))
+        log_y(axes)
         axes.set_ylabel(rf"mean $\sigma({'d_0' if name == 'd0' else 'd_z'})$ [mm]")
         axes.legend(loc="upper right")
     return figure

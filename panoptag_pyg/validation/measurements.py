@@ -71,7 +71,7 @@ class Measurements:
     def add(self, again: Resimulated) -> None:
         """Add a block."""
         self.num_events += again.simulated.block.num_events
-        self.pileup |= bool((again.simulated.particles.interaction > 0).any())
+        self.pileup |= any(bool((part.particles.interaction > 0).any()) for part in again.detections)
         for part in (
             self.tracks, self.calorimeters, self.closure, self.resonances, self.lifetimes, self.variants
         ):  # fmt: skip
@@ -79,8 +79,9 @@ class Measurements:
 
     def checks(self) -> list[Check]:
         """All of the parts' checks."""
-        found = [*self.tracks.checks(), *self.calorimeters.checks(), *self.closure.checks()]
-        if not self.pileup:  # which adds to jets what no quark has
+        found = [*self.tracks.checks(), *self.calorimeters.checks()]
+        found += [check for check in self.closure.checks() if check.kind != "bound" or not self.pileup]
+        if not self.pileup:  # which is soft, and adds to jets what no quark has
             found += self.resonances.checks()
         return [check.of(self.process) for check in (*found, *self.lifetimes.checks())]
 
@@ -146,7 +147,7 @@ def _remake_file(
     card = detector or config.detector
     num_events, different = 0, dict[str, int]()
     for again in resimulate(file, max_events):
-        arguments = (card, config.impact_parameters, config.settings, again.detector.max_abs_eta)
+        arguments = (card, config.impact_parameters, config.settings, again.max_abs_eta)
         part = remade.parts.setdefault(process, Measurements.of(process, *arguments))
         if remade.total is None:
             remade.total = Measurements.of("", *arguments)

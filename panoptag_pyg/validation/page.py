@@ -59,7 +59,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...], tuple[str, ...], str], ...] = (
         "events: particles of one event are not independent.",
     ),
     (
-        "Spectra", ("columns",), ("jets", "pfo_count", "pfo_pt", "pfo_energy", "pfo_eta", "pfo_phi"),
+        "Spectra", ("columns",), ("jets", "pfo_count", "pfo_pt", "pfo_energy", "pfo_eta", "pfo_phi", "event"),
         "All to unit area; what lies beyond an axis is in its outer bins.",
     ),
     (
@@ -149,11 +149,12 @@ def _again(validation: Validation, process: str) -> str:
 def rates(validation: Validation) -> str:
     """How many checks there are and how often chance alone would ask for a look."""
     numbers = summary(validation.checks)
+    rest = f"{numbers['exact']} conditions are to hold for every entry, {numbers['bounds']} values are to lie in given bounds."
+    if not numbers["statistical"]:
+        return f"There are too few events for statistical checks; {rest}"
     text = (
         f"{numbers['statistical']} statistical checks pass above p = {numbers['min_p_value']:g}, so that a right "
-        f"simulation asks for a look by chance once in {1 / max(numbers['false_alarms'], 1e-12):,.0f} reports like "
-        "this; "
-        f"{numbers['exact']} conditions hold for every entry, {numbers['bounds']} values lie in given bounds."
+        f"simulation asks for a look by chance once in {1 / numbers['false_alarms']:,.0f} reports like this; {rest}"
     )
     if numbers["smallest_p_value"] is not None:
         text += (

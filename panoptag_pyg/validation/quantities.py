@@ -62,6 +62,7 @@ class Quantity:
         values: gives the entries of a block and the event of each.
         log_x, log_y: how it is drawn.
         truth: whether it needs the generator's truth.
+        pileup: whether it says something only where there is pileup.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Quantity:
     log_x: bool = False
     log_y: bool = False
     truth: bool = False
+    pileup: bool = False
 
     @property
     def group(self) -> str:
@@ -125,6 +127,14 @@ def _constituents(view: BlockView) -> Rows:
 
 def _net_charge(view: BlockView) -> Rows:
     return np.bincount(view.pfo_event, view.pfo["charge"], view.num_events), np.arange(view.num_events)
+
+
+def _interactions(view: BlockView) -> Rows:
+    return view.block.event["num_interactions"], np.arange(view.num_events)
+
+
+def _hard_scatter(group: str) -> Callable[[BlockView], Rows]:
+    return _column(group, "hard_scatter_fraction", lambda view: getattr(view, group)["hard_scatter_fraction"] >= 0)
 
 
 def lifetime_sign(d0: np.ndarray, phi: np.ndarray, jet_phi: np.ndarray) -> np.ndarray:
@@ -192,10 +202,18 @@ def _tracks(name: str, flavour: int) -> Callable[[BlockView], Rows]:
 
 
 def _quantities() -> tuple[Quantity, ...]:
-    logarithmic = np.geomspace
+    logarithmic, shares = np.geomspace, np.linspace(0, 1, 26)
     found = [
         Quantity("pfo/count/all", "PFOs per event", "all", _count_edges(800), _count(None)),
-        Quantity("event/charge", "net charge [e]", "tracks", np.arange(-20, 22) - 0.5, _net_charge),
+        Quantity("event/all/charge", "net charge of the tracks [e]", "events", np.arange(-30, 32) - 0.5, _net_charge),
+        *(
+            Quantity(f"event/all/{name}", label, title, edges, values, log_y=True, truth=True, pileup=True)
+            for name, label, title, edges, values in (
+                ("interactions", "collisions per event", "events", np.arange(0, 252, 5) - 0.5, _interactions),
+                ("pfo", "share of energy from the hard scatter", "PFOs", shares, _hard_scatter("pfo")),
+                ("jet", "share of $p_T$ from the hard scatter", "jets", shares, _hard_scatter("jet")),
+            )
+        ),
     ]
     most = {0: 12, 1: 12, 2: 400, 3: 280, 4: 200}
     for kind in ParticleClass:

@@ -85,12 +85,18 @@ def reference_of(samples: Mapping[str, Sample], process: str) -> Sample:
     total = Sample("+".join(samples))
     total.histograms = {name: _sum(part.histograms[name] for part in parts) for name in total.histograms}
     total.num_events = sum(part.num_events for part in parts)
+    total.pileup = any(part.pileup for part in parts)
     return total
 
 
 def _sum(parts: Iterable[EventHistogram]) -> EventHistogram:
     first, *others = parts
     return sum(others, start=first)
+
+
+def compared(samples: Mapping[str, Sample], references: Mapping[str, Sample]) -> list[str]:
+    """Names of the processes that are compared: those that the reference has too; if it has none of them, all."""
+    return [process for process in samples if process in references] or list(samples)
 
 
 def pairs(samples: Mapping[str, Sample], references: Mapping[str, Sample]) -> list[Pair]:
@@ -103,11 +109,12 @@ def pairs(samples: Mapping[str, Sample], references: Mapping[str, Sample]) -> li
         references: of the second file, by process.
     """
     found = []
-    shared = [process for process in samples if process in references]
-    for process in shared or samples:
+    for process in compared(samples, references):
         sample, reference = samples[process], reference_of(references, process)
         for quantity in QUANTITIES:
             one, other = sample.histograms[quantity.name], reference.histograms[quantity.name]
+            if quantity.pileup and not (sample.pileup or reference.pileup):
+                continue
             if not one.total.any() or not other.total.any():
                 continue
             found.append(Pair(process, quantity, compare(one, other), *one.mean(), *other.mean()))

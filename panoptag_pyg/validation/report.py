@@ -39,6 +39,8 @@ from panoptag_pyg.validation.symmetries import symmetry_checks
 if TYPE_CHECKING:
     from rich.table import Table
 
+#: Dots per inch of the figures.
+DPI = 120
 #: What a report's folder holds; one without the JSON isn't a report and is never replaced.
 PAGE, NUMBERS, FIGURES = "index.html", "validation.json", "figures"
 
@@ -215,7 +217,7 @@ class Validation:
                 (temporary / FIGURES).mkdir()
             for name, figure in all_figures(self) if figures else ():
                 path = temporary / FIGURES / f"{name}.png"
-                figure.savefig(path)
+                figure.savefig(path, dpi=DPI)
                 images[name] = path.read_bytes()
             (temporary / NUMBERS).write_text(
                 json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8"

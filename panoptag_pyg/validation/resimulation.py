@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,14 @@ import numpy as np
 from panoptag_pyg.errors import PanopTagError, require_extra
 from panoptag_pyg.events import EventBlock, EventFile
 from panoptag_pyg.events.writer import round_mantissa
-from panoptag_pyg.simulation.detector import Detector
+from panoptag_pyg.simulation.detector import Detector, PFOs
 from panoptag_pyg.simulation.detector_card import DetectorCard
+from panoptag_pyg.simulation.les_houches_file import LesHouchesFile
 from panoptag_pyg.simulation.particles import Particles
+from panoptag_pyg.simulation.pileup import Pileup
+from panoptag_pyg.simulation.pileup_cache import cache_folder
+from panoptag_pyg.simulation.pileup_library import PileupLibrary
+from panoptag_pyg.simulation.pileup_profile import PileupProfile
 from panoptag_pyg.simulation.pipeline import EVENTS_PER_BLOCK, BlockSimulator, SimulatedBlock, SimulationConfig
 from panoptag_pyg.simulation.propagation import Propagated
 from panoptag_pyg.simulation.request import software_versions
@@ -28,22 +33,45 @@ class ResimulationError(PanopTagError):
     """A file whose events can't be simulated again; the sentence says why."""
 
 
-class RecordingDetector(Detector):
-    """A detector that remembers what it measured before the energy flow mixed tracks and calorimeters.
+@dataclass
+class Detection:
+    """What a detector made of some events.
 
     Attributes:
-        flight: where the last block's particles went.
+        particles: that it was given; those of pileup too.
+        flight: where they went.
         track_rows: rows of the found tracks among the propagated particles [K].
         track_pt: their momentum as measured by the tracker alone, GeV [K].
+        pfos: the result; its ``particle`` counts through ``particles``.
     """
 
+    particles: Particles
     flight: Propagated
     track_rows: np.ndarray
     track_pt: np.ndarray
+    pfos: PFOs
+
+
+class RecordingDetector(Detector):
+    """A detector that remembers what it measured, before the energy flow mixed tracks and calorimeters too.
+
+    Attributes:
+        detections: one for each call since the list was last emptied.
+    """
+
+    def __init__(self, card: DetectorCard | str = "atlas", impact_parameters: str = "smeared") -> None:
+        super().__init__(card, impact_parameters)
+        self.detections: list[Detection] = []
+
+    def __call__(self, particles: Particles, rng: np.random.Generator) -> PFOs:
+        pfos = super().__call__(particles, rng)
+        # A copy: with pileup, the simulation goes on to count the particles otherwise.
+        self.detections.append(Detection(particles, self._flight, self._rows, self._pt, replace(pfos)))
+        return pfos
 
     def _find_tracks(self, particles: Particles, flight: Propagated, rng: np.random.Generator) -> Any:
         tracks = super()._find_tracks(particles, flight, rng)
-        self.flight, self.track_rows, self.track_pt = flight, tracks.row, tracks.pt
+        self._flight, self._rows, self._pt = flight, tracks.row, tracks.pt
         return tracks
 
 
@@ -53,12 +81,14 @@ class Resimulated:
 
     Attributes:
         simulated: the block at every stage of its making.
-        detector: what made it, with its memory of the block.
+        detections: what the detector made of it; of a few events at a time if there is pileup.
+        max_abs_eta: how far out the detector sees anything.
         different: names of the file's columns that hold something else; ``()`` if all are equal to the bit.
     """
 
     simulated: SimulatedBlock
-    detector: RecordingDetector
+    detections: list[Detection]
+    max_abs_eta: float
     different: tuple[str, ...]
 
 
@@ -98,17 +128,39 @@ def config_of(attributes: dict[str, Any], path: Path) -> SimulationConfig:
 
 
 def _inputs(attributes: dict[str, Any], path: Path) -> dict[str, Any]:
-    """What came from other files: Les Houches events and pileup."""
+    """What came from other files: Les Houches events, looked for beside the event file and here, and pileup."""
     inputs: dict[str, Any] = {}
-    if "lhe" in attributes:
-        source = attributes["lhe"]
-        name = str(source.get("path", source.get("file", "")) if isinstance(source, dict) else source)
-        if not os.path.isfile(name):
-            raise ResimulationError(f"{path} was made from the Les Houches file {name}, which isn't there any more")
-        inputs["lhe"] = Path(name)
-    if "pileup" in attributes:
-        raise ResimulationError(f"{path} holds pileup, which can't be simulated again from the file alone")
+    hard = attributes.get("lhe")
+    if isinstance(hard, dict):
+        name = str(hard.get("file"))
+        places = [folder / name for folder in (path.parent, Path())]
+        found = [place for place in places if place.is_file() and LesHouchesFile(place).digest == hard.get("digest")]
+        if not found:
+            raise ResimulationError(
+                f"{path} was made from the Les Houches file {name}, which lies neither beside it nor here, so that its "
+                "events can't be simulated again"
+            )
+        inputs["lhe"] = found[0].resolve()
+    pileup = attributes.get("pileup")
+    if isinstance(pileup, dict):
+        profile = PileupProfile.of(pileup["mu"], pileup["weight"], f"{path}: attribute 'pileup'")
+        library = _library(str(pileup.get("library_sha256")))
+        if library is None:
+            raise ResimulationError(
+                f"{path} holds pileup of a library that isn't in {cache_folder()}, so that its events can't be "
+                "simulated again"
+            )
+        inputs["pileup"] = Pileup(profile, library).with_library(attributes["pythia_settings"])
     return inputs
+
+
+def _library(sha256: str) -> Path | None:
+    """The library of that content in the cache folder."""
+    for path in sorted(cache_folder().glob("*.h5")):
+        with suppress(PanopTagError):
+            PileupLibrary(path, sha256)
+            return path
+    return None
 
 
 def blocks_of(file: EventFile, max_events: int) -> list[tuple[int, int, np.ndarray]]:
@@ -159,11 +211,12 @@ def resimulate(file: EventFile, max_events: int) -> Iterator[Resimulated]:
     simulator = BlockSimulator(config)
     detector = simulator.detector = RecordingDetector(config.detector, config.impact_parameters)
     for number, size, rows in blocks:
+        detector.detections = []
         simulated = simulator.simulate(number, size)
         stored = file.read_events(rows)
         order = np.searchsorted(simulated.block.event["id"], stored.event["id"])
         different = differences(stored, simulated.block.select(order))
-        yield Resimulated(simulated, detector, different)
+        yield Resimulated(simulated, detector.detections, detector.max_abs_eta, different)
 
 
 def differences(stored: EventBlock, again: EventBlock) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from panoptag_pyg.validation.checks import (
     normal_check,
     width_deviation,
 )
-from panoptag_pyg.validation.resimulation import Resimulated
+from panoptag_pyg.validation.resimulation import Detection, Resimulated
 
 ETA_EDGES = np.array([0, 0.5, 1.0, 1.5, 2.0, 2.5])
 PT_EDGES = np.array([0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 4, 6, 10, 15, 20, 30, 50, 100, 1e6])
@@ -86,16 +86,20 @@ class TrackMeasurement:
 
     def add(self, again: Resimulated) -> None:
         """Add a block."""
-        particles, flight = again.simulated.particles, again.detector.flight
+        for detection in again.detections:
+            self._add(detection)
+
+    def _add(self, detection: Detection) -> None:
+        particles, flight = detection.particles, detection.flight
         charged = np.flatnonzero(particles.charge[flight.rows] != 0)
         rows = flight.rows[charged]
         pdg, pt, eta = particles.pdg[rows], flight.pt[charged], flight.outer_eta[charged]
         is_track = np.zeros(len(flight.rows), dtype=bool)
-        is_track[again.detector.track_rows] = True
+        is_track[detection.track_rows] = True
         probability = card_values.efficiency(self.card, pdg, eta, pt)
         self._count(pdg, pt, eta, flight.phi[charged], probability, is_track[charged])
-        self._momenta(again, pdg=particles.pdg)
-        self._impact_parameters(again)
+        self._momenta(detection, pdg=particles.pdg)
+        self._impact_parameters(detection)
 
     def _count(
         self, pdg: np.ndarray, pt: np.ndarray, eta: np.ndarray, phi: np.ndarray, probability: np.ndarray,
@@ -117,11 +121,11 @@ class TrackMeasurement:
         self.phi_variance += np.bincount(phi_bin, variance, NUM_PHI)
         self.phi_found += np.bincount(phi_bin, found, NUM_PHI)
 
-    def _momenta(self, again: Resimulated, pdg: np.ndarray) -> None:
-        flight, tracks = again.detector.flight, again.detector.track_rows
+    def _momenta(self, detection: Detection, pdg: np.ndarray) -> None:
+        flight, tracks = detection.flight, detection.track_rows
         pt, eta = flight.pt[tracks], flight.outer_eta[tracks]
         pdg = pdg[flight.rows[tracks]]
-        measured = again.detector.track_pt
+        measured = detection.track_pt
         relative = card_values.relative_error(self.card, pdg, eta, pt)
         cell, inside = _cells(pdg, eta, pt)
         inside &= relative > 0
@@ -133,18 +137,18 @@ class TrackMeasurement:
         self.ratio.add(cell, measured / pt)
         self.pull_histograms[0] += np.histogram(deviate, PULL_EDGES)[0]
 
-    def _impact_parameters(self, again: Resimulated) -> None:
-        pfos, flight, particles = again.simulated.pfos, again.detector.flight, again.simulated.particles
+    def _impact_parameters(self, detection: Detection) -> None:
+        pfos, flight, particles = detection.pfos, detection.flight, detection.particles
         place = np.full(len(particles.pdg), -1)
         place[flight.rows] = np.arange(len(flight.rows))
         tracks = np.flatnonzero(pfos.particle >= 0)
         rows = place[pfos.particle[tracks]]
         self.num_tracks += len(tracks)
-        self._break("every track found is a PFO, and no other", len(np.setxor1d(rows, again.detector.track_rows)))
+        self._break("every track found is a PFO, and no other", len(np.setxor1d(rows, detection.track_rows)))
         pt, eta = flight.pt[rows], flight.outer_eta[rows]
         muon = np.abs(particles.pdg[pfos.particle[tracks]]) == 13
         before = np.zeros(len(flight.rows))
-        before[again.detector.track_rows] = again.detector.track_pt
+        before[detection.track_rows] = detection.track_pt
         off = np.abs(pfos.columns["pt"][tracks] / np.maximum(before[rows], 1e-300) - 1) > 1e-5
         self._break("muons pass the calorimeters untouched", int((off & muon).sum()))
         tables = (self.card.impact_parameters.d0, self.card.impact_parameters.dz)

@@ -63,6 +63,12 @@ def _subplots(rows: int, columns: int, width: float, height: float, **options: A
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
+def log_y(axes: Axes) -> None:
+    """A logarithmic y axis, if anything drawn so far is above 0."""
+    if np.isfinite(axes.dataLim.minposy):
+        axes.set_yscale("log")
+
+
 def _pt_centres() -> np.ndarray:
     return np.sqrt(PT_EDGES[:-1] * np.minimum(PT_EDGES[1:], _MAX_PT))
 
@@ -125,7 +131,8 @@ def momentum_figure(tracks: TrackMeasurement) -> Figure:
             width, error = _relative_width(tracks.log_ratio, (number, inside))
             axes.errorbar(_pt_centres(), width, error, fmt="o", markersize=4, color=colour, label=_between(low, high))
             low = high
-        axes.set(xscale="log", yscale="log", xlabel="true $p_T$ [GeV]", xlim=(0.1, _MAX_PT))
+        log_y(axes)
+        axes.set(xscale="log", xlabel="true $p_T$ [GeV]", xlim=(0.1, _MAX_PT))
         axes.set_ylim(top=axes.get_ylim()[1] * 5)
         axes.set_title(_SPECIES_TITLES[species], loc="left")
         axes.legend(loc="upper left", title="lines: card", alignment="left")
@@ -147,7 +154,8 @@ def _pull_panel(axes: Axes, histograms: Mapping[str, np.ndarray], label: str) ->
     axes.plot(
         x, np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi), color="black", linewidth=1, label="standard normal", zorder=1
     )
-    axes.set(yscale="log", xlabel=label, ylim=(2e-6, 30), xlim=(-5, 5))
+    log_y(axes)
+    axes.set(xlabel=label, ylim=(2e-6, 30), xlim=(-5, 5))
     axes.set_ylabel("density")
     axes.legend(loc="upper right", fontsize=9)
 
@@ -164,7 +172,8 @@ def impact_resolution_figure(tracks: TrackMeasurement) -> Figure:
         width = np.where(count >= _MIN_DRAWN, width, np.nan)
         error = width / np.sqrt(2 * np.maximum(count - 1, 1))
         axes.errorbar(_pt_centres(), width, error, fmt="o", markersize=4, color=MODEL_COLOUR, label="measured − true")
-        axes.set(xscale="log", yscale="log", xlabel="true $p_T$ [GeV]", xlim=(0.1, _MAX_PT))
+        log_y(axes)
+        axes.set(xscale="log", xlabel="true $p_T$ [GeV]", xlim=(0.1, _MAX_PT))
         axes.set_ylabel(rf"$\sigma({label})$ [mm]")
         axes.legend(loc="upper right")
     pulls = {"$d_0$": tracks.pull_histograms[1], "$d_z$": tracks.pull_histograms[2]}
@@ -187,7 +196,8 @@ def calorimeter_figure(calorimeters: CalorimeterMeasurement) -> Figure:
             width, error = _relative_width(calorimeters.log_ratio[name], np.array([row]))
             axes.errorbar(centres, width, error, fmt="o", markersize=4, color=colour, label=_between(low, high))
             low = high
-        axes.set(xscale="log", yscale="log", xlabel="true energy in the tower [GeV]", xlim=(1, ENERGY_EDGES[-1]))
+        log_y(axes)
+        axes.set(xscale="log", xlabel="true energy in the tower [GeV]", xlim=(1, ENERGY_EDGES[-1]))
         axes.set_ylim(0.8 * axes.get_ylim()[0], 1.2)
         axes.set_ylabel(r"$\sigma(E)/E$")
         axes.set_title(title, loc="left")
@@ -263,7 +273,8 @@ def lifetime_figure(total: Measurements) -> Figure:
         label=f"{len(times):,} b hadrons",
     )  # fmt: skip
     grid[0, 0].plot(TIME_EDGES, np.exp(-TIME_EDGES), color="black", linewidth=1, label="exponential law", zorder=1)
-    grid[0, 0].set(yscale="log", xlabel=r"proper lifetime / known mean", xlim=(0, TIME_EDGES[-1]))
+    log_y(grid[0, 0])
+    grid[0, 0].set(xlabel=r"proper lifetime / known mean", xlim=(0, TIME_EDGES[-1]))
     grid[0, 0].set_ylabel("density")
     grid[0, 0].legend(loc="upper right")
     length, expected = np.concatenate([*total.lifetimes.lengths, np.zeros((2, 0))], axis=1)[:, :2000]

@@ -31,7 +31,8 @@ def remade(
     """The events through ``detector``, without the columns of a file."""
     pfos = detector(particles, rng)
     jets = cluster_pfos(pfos, detector.card, detector.card.jets.max_abs_eta)
-    return Resimulated(SimulatedBlock(events, particles, pfos, jets, EventBlock.empty()), detector, ())
+    simulated = SimulatedBlock(events, particles, pfos, jets, EventBlock.empty())
+    return Resimulated(simulated, detector.detections[-1:], detector.max_abs_eta, ())
 
 
 def altered(**changes: object) -> DetectorCard:
@@ -64,7 +65,7 @@ class LossyDetector(RecordingDetector):
         keep = ~((phi > 0) & (phi < np.pi / 6) & (rng.random(len(phi)) < 0.3))
         for name, values in vars(tracks).items():
             setattr(tracks, name, values[keep])
-        self.track_rows, self.track_pt = tracks.row, tracks.pt
+        self._rows, self._pt = tracks.row, tracks.pt
         return tracks
 
 

@@ -18,7 +18,7 @@ pytest.importorskip("pythia8mc")
 
 def checks(events, settings=SETTINGS):
     measurement = LifetimeMeasurement(settings)
-    measurement.add(Resimulated(SimulatedBlock(events, None, None, None, EventBlock.empty()), None, ()))
+    measurement.add(Resimulated(SimulatedBlock(events, None, None, None, EventBlock.empty()), [], 5.0, ()))
     return {check.name: check for check in measurement.checks()}
 
 

@@ -37,7 +37,7 @@ def test_the_same_again(simulated):
     assert [part.simulated.block.num_events for part in again] == [100, 50]
     assert [part.different for part in again] == [(), ()]
     tracks = again[1].simulated.pfos.particle >= 0
-    assert tracks.sum() == len(again[1].detector.track_rows) > 500
+    assert tracks.sum() == len(again[1].detections[0].track_rows) > 500
 
 
 def test_some_of_the_events_in_another_order(simulated, tmp_path, rng):
@@ -91,8 +91,8 @@ def test_what_cannot_be_done_is_said(simulated, tmp_path):
     for change, words in (
         (without, "no attribute 'detector_card'"),
         ({**attributes, "events_per_seed_block": 50}, "blocks of another size"),
-        ({**attributes, "pileup": "60"}, "pileup"),
-        ({**attributes, "lhe": "/nowhere/events.lhe"}, "/nowhere/events.lhe"),
+        ({**attributes, "pileup": {"mu": [60.0], "weight": [1.0], "library_sha256": "0"}}, "holds pileup of a library"),
+        ({**attributes, "lhe": {"file": "nowhere.lhe", "digest": "0"}}, "Les Houches file nowhere.lhe"),
     ):
         with pytest.raises(ResimulationError, match=words):
             config_of(change, tmp_path / "a.h5")
