@@ -174,7 +174,7 @@ def test_columns_that_some_files_lack(files: list[Path], tmp_path: Path, rng: np
     assert not EventFile(tmp_path / "alone.h5").has("jet/flavour")
 
 
-@pytest.mark.parametrize("shards", [1, 4, 105, 130])
+@pytest.mark.parametrize("shards", [1, 4, 9])
 def test_shards(files: list[Path], tmp_path: Path, shards: int) -> None:
     merge(files, tmp_path / "one.h5")
     done = merge(files, tmp_path / "out", shards=shards)
@@ -190,6 +190,14 @@ def test_shards(files: list[Path], tmp_path: Path, shards: int) -> None:
     back = merge(tmp_path / "out", tmp_path / "back.h5")
     assert back.num_events == 105
     assert named(tmp_path / "back.h5") == named(tmp_path / "one.h5")
+
+
+def test_more_shards_than_events(tmp_path: Path, rng: np.random.Generator) -> None:
+    path = make(tmp_path / "a.h5", rng, 4, columns=("subjet_antikt",))
+    merge(path, tmp_path / "out", shards=6)
+    assert sorted(entry.num_events for entry in Manifest.load(tmp_path / "out").files) == [0, 0, 1, 1, 1, 1]
+    merge(tmp_path / "out", tmp_path / "back.h5")
+    assert named(tmp_path / "back.h5") == named(path)
 
 
 def test_shuffle_is_a_permutation_that_depends_on_the_events_alone(
