@@ -144,7 +144,10 @@ def test_commands_exist(page: str, line: str) -> None:
     if verb.startswith("-") or verb.isupper():
         return
     assert verb in {known.name for known in VERBS}, f"{page}: there is no verb '{verb}'"
-    context = load_verb(verb).make_context(verb, arguments)
+    command = load_verb(verb)
+    if hasattr(command, "resolve_command"):
+        verb, command, arguments = command.resolve_command(command.make_context(verb, arguments[:1]), arguments)
+    context = command.make_context(verb, arguments)
     assert not context.args, f"{page}: '{line}' has arguments that '{verb}' doesn't take: {context.args}"
 
 

@@ -68,6 +68,8 @@ def read_events(step: Step, profile: FileProfile, plan: Plan, counts: Counts) ->
         counts: added to.
     """
     layout = profile.layout
+    for names in layout.collections:
+        step.require_same_lengths(names)
     pfos = read_pfos(step, layout, profile.eta_from_cot_theta)
     counts.pfos += len(pfos.unique_id) + pfos.dropped.total()
     counts.dropped += pfos.dropped

@@ -89,6 +89,12 @@ class Layout:
         names += [*self.particles.values(), *self.vertices.values(), *self.jets.values()]
         return list(dict.fromkeys([*names, self.weight] if self.weight else names))
 
+    @property
+    def collections(self) -> list[list[str]]:
+        """The branches of each collection, whose lists are equally long."""
+        tables = [collection.columns for collection in self.pfos]
+        return [list(table.values()) for table in (*tables, self.particles, self.vertices, self.jets) if table]
+
     def has_references(self) -> bool:
         """Whether every PFO names the generator's particles behind it."""
         return "unique_id" in self.particles and all(
@@ -149,8 +155,10 @@ def _usual_branches(tree: RootTree) -> tuple[str, ...]:
 
 
 def _collections(tree: RootTree) -> list[str]:
-    """Names of all collections; in a copied file their quantities may stand at the top."""
-    names = (name.partition(".")[0] for name in tree.top_names if not name.endswith("_size"))
+    """Names of all collections; in a copied file their quantities, and how many there are, may stand at the top."""
+    counters = {f"n{name}" for name in tree.names}
+    tops = [name for name in tree.top_names if not name.endswith("_size") and name not in counters]
+    names = (name.partition(".")[0] for name in tops)
     return [name for name in dict.fromkeys(names) if _has(tree, name)]
 
 

@@ -71,6 +71,8 @@ def look_into(path: Path, options: DelphesOptions, card: DetectorCard) -> FilePr
     with open_tree(path, options.tree, "a DELPHES file") as tree:
         layout = find_layout(tree, options.pfo_branches, options.jet_branch if options.jets == "file" else "")
         step = next(iter(tree.iterate(layout.branches, step_entries=SAMPLE_EVENTS)))
+        for names in layout.collections:
+            step.require_same_lengths(names)
         notes = layout.notes
         eta_from_cot_theta = _eta_is_outer(step, layout, notes)
         pfos = read_pfos(step, layout, eta_from_cot_theta)

@@ -34,11 +34,13 @@ class Step:
     Attributes:
         start, stop: first entry, and the one after the last.
         arrays: name of each branch → awkward array [stop − start].
+        path: the file, for sentences.
     """
 
     start: int
     stop: int
     arrays: dict[str, Any]
+    path: Path = Path()
 
     @property
     def num_entries(self) -> int:
@@ -46,11 +48,50 @@ class Step:
         return self.stop - self.start
 
     def jagged(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Values and offsets of a branch with a list of numbers in each entry: [N], int64 [entries + 1]."""
+        """Values and offsets of a branch with a list of numbers in each entry: [N], int64 [entries + 1].
+
+        Raises:
+            ConversionError: the branch holds something else.
+        """
         import awkward as ak
 
+        self._require_lists(name)
         layout = ak.to_packed(self.arrays[name]).layout.to_ListOffsetArray64(True)
+        if not layout.content.is_numpy:
+            self._refuse(name, "a list of numbers")
         return np.asarray(layout.content.data), np.asarray(layout.offsets.data)
+
+    def _require_lists(self, name: str) -> None:
+        layout = self.arrays[name].layout
+        if not (layout.is_list or layout.is_regular) or layout.parameter("__array__") is not None:
+            self._refuse(name, "a list")
+
+    def _refuse(self, name: str, expected: str) -> None:
+        raise ConversionError(
+            f"{self.path}: branch '{name}' holds '{self.arrays[name].type.content}' in each entry, expected "
+            f"{expected}; write the file again with one there"
+        )
+
+    def require_same_lengths(self, names: Collection[str]) -> None:
+        """Refuse branches of one collection whose lists aren't equally long in every entry.
+
+        Raises:
+            ConversionError: naming the first entry and branch.
+        """
+        import awkward as ak
+
+        for name in names:
+            self._require_lists(name)
+        first, *others = names
+        lengths = np.asarray(ak.num(self.arrays[first]))
+        for name in others:
+            found = np.asarray(ak.num(self.arrays[name]))
+            bad = np.flatnonzero(found != lengths)
+            if len(bad):
+                raise ConversionError(
+                    f"{self.path}: entry {self.start + bad[0]}: '{name}' has {found[bad[0]]} values, '{first}' "
+                    f"{lengths[bad[0]]}, expected as many; the file is damaged: make it again"
+                )
 
     def references(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Numbers that a branch of TRef or TRefArray refers to, without the process's number.
@@ -180,7 +221,7 @@ class RootTree:
         while done < stop:
             with _one_sentence(self.path, f"entries {done} to {min(done + step, stop)} can't be read"):
                 arrays, report = next(steps)
-            yield Step(int(report.start), int(report.stop), arrays)
+            yield Step(int(report.start), int(report.stop), arrays, self.path)
             done = int(report.stop)
 
     def _check_kind(self, name: str) -> None:
@@ -188,6 +229,13 @@ class RootTree:
 
         with _one_sentence(self.path, f"branch '{name}' can't be read"):
             interpretation = self._branches[name].interpretation
+            entries = int(self._branches[name].num_entries)
+        if entries != self.num_entries:
+            # A damaged number of entries may be quintillions, through which uproot would go.
+            raise ConversionError(
+                f"{self.path}: tree '{self.name}' says {self.num_entries} entries, its branch '{name}' {entries}: the "
+                "file is damaged or wasn't closed; make it again"
+            )
         if isinstance(interpretation, uproot.interpretation.identify.UnknownInterpretation):
             raise ConversionError(
                 f"{self.path}: branch '{name}' of tree '{self.name}' holds '{self.kind(name)}', which can't be read "

@@ -112,7 +112,7 @@ def _origins(manifest: Manifest) -> Iterator[str]:
         yield f"**{card.get('name', 'process')}**: {card.get('description', '')}"
         yield ""
         yield "```"
-        yield from (settings if isinstance(settings, list) else card.get("settings") or [])
+        yield from settings if isinstance(settings, list) else [str(line) for line in card.get("settings") or ()]
         yield "```"
         yield ""
 
@@ -147,8 +147,8 @@ def commands(attributes: dict[str, Any]) -> Iterator[str]:
 
 
 def _inputs(step: Any) -> list[dict[str, Any]]:
-    found = step.get("inputs", step.get("sources", [])) if isinstance(step, dict) else []
-    return [one for one in found if isinstance(one, dict)]
+    found: Any = step.get("inputs", step.get("sources")) if isinstance(step, dict) else None
+    return [one for one in found or () if isinstance(one, dict)]
 
 
 def _settings(manifest: Manifest) -> Iterator[str]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,8 @@ class Manifest(BaseModel):
         """Describe a folder as it is now: its ``*.h5``, or else the manifests of the folders in it, put together.
 
         Args:
-            folder: the folder; a manifest that it has isn't looked at.
+            folder: the folder. Of a manifest that it has, only what files don't tell themselves is kept, such as the
+                command line that made them.
             advance: as for :meth:`of`.
 
         Raises:
@@ -140,7 +142,12 @@ class Manifest(BaseModel):
         inner = sorted(path for path in folder.glob("*/" + MANIFEST))
         if inner and not any(folder.glob("*.h5")):
             return cls.merge([cls.load(path) for path in inner], folder)
-        return cls.of(folder, advance)
+        manifest = cls.of(folder, advance)
+        with suppress(EventFileError):
+            for name, value in cls.load(folder).attributes.items():
+                if not any(name in manifest.attributes_of(entry) for entry in manifest.files):
+                    manifest.attributes[name] = value
+        return manifest
 
     @classmethod
     def gather(cls, entries: Iterable[FileEntry], folder: PathLike) -> Manifest:

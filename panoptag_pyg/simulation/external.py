@@ -38,7 +38,8 @@ class ExternalPythia(Pythia):
 
     Raises:
         MissingExtraError: pythia8mc isn't installed.
-        ConfigError: a setting doesn't exist, isn't the user's to make, or (when events are made) switches on a process.
+        ConfigError: a setting doesn't exist, isn't the user's to make, or (when events are made) switches on a
+            process.
         PanopTagError: PYTHIA can't start with these settings and beams.
     """
 

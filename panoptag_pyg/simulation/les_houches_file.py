@@ -274,6 +274,7 @@ class LesHouchesFile:
         """What a file of simulated events says about these: name, beams, processes, sums of weights."""
         return {
             "file": self.path.name,
+            "path": str(self.path),
             "digest": self.digest,
             "beams": self.beams,
             "strategy": self.strategy,

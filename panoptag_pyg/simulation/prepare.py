@@ -13,7 +13,7 @@ import numpy as np
 
 from panoptag_pyg.errors import ConfigError, require_extra
 from panoptag_pyg.events import EventBlock, EventFile, EventFileWriter
-from panoptag_pyg.events.files import find_files
+from panoptag_pyg.events.many_files import open_files
 from panoptag_pyg.events.schema import COLUMNS, CONSTITUENT_COLUMNS
 from panoptag_pyg.progress import progress
 from panoptag_pyg.simulation.detector_card import Jets
@@ -110,7 +110,7 @@ def prepare(
         PanopTagError: a worker dies.
     """
     _check_numbers(min_jets, max_events, workers, round_bits)
-    files = [EventFile(path) for path in find_files(paths)]  # type: ignore[arg-type]
+    files = open_files(paths)[0]
     asked = subjets is not None or jets is not None or min_jets > 0 or max_events is not None or round_bits is not None
     if not asked and len(files) == 1:
         raise ConfigError(
@@ -175,6 +175,7 @@ def _tasks(
             block.event["process"] = process[block.event["process"]]
             block.event["source"] = source[block.event["source"]]
             yield block, plan
+        file.close()
 
 
 def _prepare_block(block: EventBlock, plan: _Plan) -> _Piece:

@@ -132,10 +132,9 @@ def difference(there: Any, here: Any, name: str = "") -> str | None:
     if there == here or (there != there and here != here):  # NaN equals NaN here
         return None
     if isinstance(there, dict) and isinstance(here, dict):
-        for key in dict.fromkeys([*here, *there]):
-            found = difference(there.get(key), here.get(key), f"{name}.{key}" if name else key)
-            if found is not None:
-                return found
+        keys = dict.fromkeys([*here, *there])
+        parts = (difference(there.get(key), here.get(key), f"{name}.{key}" if name else key) for key in keys)
+        return next((part for part in parts if part is not None), None)
     if isinstance(there, list) and isinstance(here, list):
         only_there = next((value for value in there if value not in here), None)
         only_here = next((value for value in here if value not in there), None)

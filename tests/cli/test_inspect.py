@@ -75,3 +75,74 @@ def test_bad_files_are_one_sentence(path, tmp_path):
         assert result.exit_code == 2, name
         assert words in result.stderr
         assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for number in range(6):
+        block = displaced_block(np.random.default_rng(number), 5 + number)
+        write_events(tmp_path / "many" / f"{number}.h5", block, sources=[f"s {number}"], attributes={"seed": number})
+    return tmp_path / "many"
+
+
+def test_many_files_are_rows_not_pages(folder):
+    result = run(folder)
+    assert result.exit_code == 0, result.output
+    for words in ("6 files", "5.h5", "ttbar", "45"):
+        assert words in result.stdout
+    assert "pfo/d0_error" not in result.stdout
+    values = json.loads(run(folder, "--json").stdout)
+    assert values["num_events"] == 45
+    assert [row["num_events"] for row in values["files"]] == [5, 6, 7, 8, 9, 10]
+    assert values["processes"]["ttbar"]["num_events"] == 45
+    assert run(folder, "-o", folder.parent / "a.png").exit_code == 0
+    assert (folder.parent / "a.png").exists()
+
+
+def test_manifests_are_written_used_and_checked(folder):
+    result = run(folder, "--write-manifest")
+    assert result.exit_code == 0, result.output
+    assert "6 files, 45 events" in result.stderr
+    result = run(folder, "--check")
+    assert "6 sizes and checksums are those of the manifest" in " ".join(result.stdout.split())
+    assert json.loads(run(folder / "manifest.json", "--check", "--json").stdout)["checked"] is True
+    content = bytearray((folder / "3.h5").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "3.h5").write_bytes(content)
+    result = run(folder, "--check")
+    assert result.exit_code == 2
+    assert "3.h5 has changed: its SHA-256" in result.stderr
+    (folder / "3.h5").unlink()
+    assert run(folder).exit_code == 0  # nothing was opened
+    result = run(folder, "--check")
+    assert result.exit_code == 2
+    assert "3.h5 is missing, though its manifest names it" in result.stderr
+    assert run(folder, "--write-manifest").exit_code == 0
+    assert json.loads(run(folder, "--json").stdout)["num_events"] == 37
+
+
+def test_manifests_of_folders_in_a_folder(folder, path):
+    assert run(folder, "--write-manifest").exit_code == 0
+    (folder.parent / "zh").mkdir()
+    path.rename(folder.parent / "zh" / "a.h5")
+    assert run(folder.parent / "zh", "--write-manifest").exit_code == 0
+    assert run(folder.parent, "--write-manifest", "--check").exit_code == 0
+    values = json.loads((folder.parent / "manifest.json").read_text())
+    assert values["num_events"] == 85
+    assert values["files"][0]["path"] == "many/0.h5"
+    result = run(folder / "0.h5", "--write-manifest")
+    assert result.exit_code == 2
+    assert "is not a folder" in result.stderr
+
+
+def test_cards(folder):
+    card = folder.parent / "card.md"
+    result = run(folder, "--card", card)
+    assert result.exit_code == 2
+    assert "has no manifest" in result.stderr
+    assert run(folder, "--write-manifest", "--card", card).exit_code == 0
+    assert "45 events in 6 files" in card.read_text()
+    result = run(folder, "--card", card)
+    assert result.exit_code == 2
+    assert "exists" in result.stderr
+    assert run(folder, folder.parent / "many", "--card", card, "--overwrite").exit_code == 2  # named twice

@@ -9,9 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import awkward as ak
 import numpy as np
 import pytest
 import uproot
+from helpers.delphes import write_delphes
 
 from panoptag_pyg.convert import Converted, DelphesOptions, convert_delphes
 from panoptag_pyg.events import EventBlock, EventFile
@@ -352,6 +354,26 @@ def test_the_files_jets_and_flavour(convert: Convert) -> None:
     assert np.hypot(block.jet["eta"][jet] - block.pfo["eta"][rows], delta_phi).max() <= 0.4 + 1e-6
     total = np.bincount(jet, block.pfo["pt"][rows], block.num_jets)
     assert np.median(np.abs(total / block.jet["pt"] - 1)) < 0.1
+
+
+@pytest.mark.parametrize("empty", [{1}, {0, 3}, set(range(5))])
+def test_events_with_nothing_in_them(tmp_path: Path, empty: set[int]) -> None:
+    """No PFOs, no jets, no record; whichever come first, or all."""
+    tree = uproot.open(FCC)["Delphes"]
+    columns = {}
+    for name in (name for name in tree.keys() if not name.startswith("n")):  # noqa: SIM118 - uproot's own keys
+        array = tree[name].array()
+        keep = np.array([event not in empty for event in range(len(array))])
+        columns[name] = array[ak.broadcast_arrays(keep, array)[0]]
+    source = write_delphes(tmp_path / "a.root", columns)
+    done = convert_delphes(source, tmp_path / "a.h5", DelphesOptions(jets="file"))
+    file = EventFile(done.path)
+    file.check()
+    block = file.read()
+    tracks = lists(FCC, "Jet", "PT")
+    assert np.diff(block.jet_offsets).tolist() == [0 if e in empty else len(tracks[e]["PT"]) for e in range(5)]
+    assert [int(n) == 0 for n in np.diff(block.pfo_offsets)] == [e in empty for e in range(5)]
+    assert block.event["weight"].tolist() == [1.0 if e in empty else 1530891.0 for e in range(5)]
 
 
 @pytest.mark.skipif(not Path(WHOLE).is_file(), reason="PANOPTAG_DELPHES_SAMPLE doesn't name coffea's delphes.root")

@@ -92,3 +92,13 @@ def test_empty_files(tmp_path, num_events):
 def test_bars():
     assert bars([0, 1, 4, 8, 1000]) == " ▁▁▁█"
     assert bars([]) == bars([0, 0]) == ""
+
+
+@pytest.mark.parametrize("weight", [1530891.0, 3e15, 8.5e-13, 0.0])
+def test_weights_that_are_all_the_same(tmp_path, block, weight):
+    """Single precision can't divide the range from half below to half above a large number."""
+    block.event["weight"][:] = weight
+    summary, _ = inspect_file(EventFile(write_events(tmp_path / "a.h5", block, ["ttbar", "ZH"])))
+    (column,) = (column for column in summary.columns if column.path == "event/weight")
+    assert sum(column.histogram) == block.num_events
+    assert max(column.histogram) == block.num_events

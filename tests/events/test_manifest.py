@@ -200,3 +200,26 @@ def test_damaged_files_are_not_described(folder: Path) -> None:
 def test_describing_needs_no_torch() -> None:
     code = "import sys; import panoptag_pyg.events.manifest; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_renewing_keeps_what_files_do_not_tell(folder: Path, rng: np.random.Generator) -> None:
+    manifest = Manifest.of(folder)
+    manifest.attributes.update(command="panoptag simulate …", setup="wrong")
+    manifest.save()
+    write_events(folder / "d.h5", random_block(rng, [3], [1]), attributes={"setup": "paper", "seed": 9})
+    again = Manifest.renew(folder)
+    assert [entry.path for entry in again.files] == [*NAMES, "d.h5"]
+    assert again.attributes == {"setup": "paper", "command": "panoptag simulate …"}
+    (folder / "manifest.json").write_text("{")
+    assert Manifest.renew(folder).attributes == {"setup": "paper"}
+
+
+def test_renewing_puts_the_manifests_of_folders_together(folder: Path) -> None:
+    with pytest.raises(EventFileError, match=r"has no \*\.h5 file"):
+        Manifest.renew(folder.parent)
+    Manifest.of(folder).save()
+    Manifest.renew(folder.parent).save()
+    together = Manifest.load(folder.parent)
+    assert [entry.path for entry in together.files] == [f"data/{name}" for name in NAMES]
+    assert together.folder == folder.parent
+    together.verify()

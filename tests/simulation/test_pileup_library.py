@@ -52,7 +52,7 @@ def test_inelastic_collisions(tmp_path):
     pt = np.hypot(columns["px"], columns["py"])
     seen = (columns["charge"] != 0) & (pt > 0.1) & (np.abs(columns["pz"]) < pt * np.sinh(2.5))
     assert 4.5 < seen.sum() / 500 / 5 < 7.5
-    assert (counts < 20).mean() > 0.1  # diffraction
+    assert (counts < 20).mean() > 0.03  # diffraction
     assert not np.isin(np.abs(columns["pdg"]), (12, 14, 16)).any()
     assert np.isin(310, np.abs(columns["pdg"]))  # K0S stay, in this setup
 

@@ -118,8 +118,8 @@ def test_realigned_vertices_leaves_a_correct_index_alone():
         ("Beams:eCN = 13000", "did you mean 'Beams:eCM'"),
         ("nonsense", "expected 'Key = value'"),
         ("Random:seed = 4", "--seed"),
-        ("Beams:LHEF = events.lhe", "generated here"),
-        ("Beams:frameType = 4", "generated here"),
+        ("Beams:LHEF = events.lhe", "give the file of events as --lhe"),
+        ("Beams:frameType = 4", "give the file of events as --lhe"),
     ],
 )
 def test_bad_settings(line, message):

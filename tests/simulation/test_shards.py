@@ -70,6 +70,11 @@ def assert_same(one, other):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
 
 
+def with_a_typo(plan):
+    """A plan that fails only when it is carried out."""
+    return replace(plan, config=replace(plan.config, settings=(*plan.config.settings, "Beams:eCN = 1")))
+
+
 def test_block_tasks():
     assert block_tasks(1) == [(0, 1)]
     assert block_tasks(100) == [(0, 100)]
@@ -221,7 +226,7 @@ def test_other_files_are_refused(copied):
 def test_overwrite_starts_anew_once_events_have_come(copied, tmp_path):
     before = file_numbers(copied)
     with pytest.raises(ConfigError, match="Beams:eCM"):
-        simulate_shards(quick_plan(200, settings=("Beams:eCN = 1",)), copied, 1, overwrite=True)
+        simulate_shards(with_a_typo(quick_plan(200)), copied, 1, overwrite=True)
     assert file_numbers(copied) == before
     simulate_shards(quick_plan(200, seed=6), copied, 1, overwrite=True)
     assert sorted(os.listdir(copied)) == ["ZH-00000.h5", "manifest.json"]
@@ -264,7 +269,7 @@ def test_refusals_leave_nothing(tmp_path):
     with pytest.raises(EventFileError, match=r"ttbar\.h5 names a file; .*: give .*ttbar$"):
         simulate_shards(quick_plan(250), tmp_path / "ttbar.h5", 2)
     with pytest.raises(ConfigError, match="Beams:eCM"):
-        simulate_shards(quick_plan(250, settings=("Beams:eCN = 1",)), tmp_path / "a" / "b", 2)
+        simulate_shards(with_a_typo(quick_plan(250)), tmp_path / "a" / "b", 2)
     assert os.listdir(tmp_path) == []
     (tmp_path / "file").touch()
     with pytest.raises(EventFileError, match="shards can't be written there: a part of its path is a file"):
