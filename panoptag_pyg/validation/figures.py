@@ -161,7 +161,8 @@ def _limits(upper: Axes, bottom: Axes, quantity: Quantity, shown: Sequence[Event
     filled = np.flatnonzero(np.any([histogram.shares()[0] > least for histogram in shown], axis=0))
     first, last = filled[0], filled[-1] + 1
     if quantity.name.endswith(("eta", "phi")) or "/phi/" in quantity.name or "/eta/" in quantity.name:
-        first, last = min(first, quantity_bins(quantity) - last), max(last, quantity_bins(quantity) - first)
+        bins = len(quantity.edges) - 1
+        first, last = min(first, bins - last), max(last, bins - first)
     bottom.set_xlim(quantity.edges[first], quantity.edges[last])
     if quantity.log_y:
         densities = [histogram.density()[0] for histogram in shown]
@@ -183,11 +184,6 @@ def logarithmic(set_scale: Any, axis: Any, edges: np.ndarray) -> None:
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
-
-
-def quantity_bins(quantity: Quantity) -> int:
-    """Bins of a quantity."""
-    return len(quantity.edges) - 1
 
 
 def _centres(edges: np.ndarray, logarithmic: bool) -> np.ndarray:

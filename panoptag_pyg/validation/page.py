@@ -149,7 +149,10 @@ def _again(validation: Validation, process: str) -> str:
 def rates(validation: Validation) -> str:
     """How many checks there are and how often chance alone would ask for a look."""
     numbers = summary(validation.checks)
-    rest = f"{numbers['exact']} conditions are to hold for every entry, {numbers['bounds']} values are to lie in given bounds."
+    rest = (
+        f"{numbers['exact']} conditions are to hold for every entry, {numbers['bounds']} values are to lie in "
+        "given bounds."
+    )
     if not numbers["statistical"]:
         return f"There are too few events for statistical checks; {rest}"
     text = (

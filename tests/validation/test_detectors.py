@@ -114,9 +114,9 @@ def test_a_wrong_calorimeter_is_caught(rng, events, name, title):
 
 
 def test_energy_that_goes_missing_is_caught(rng, events):
-    half = altered(energy_fractions__species__0__ecal=times(0.5))
+    blind = altered(energy_fractions__species__0__ecal=times(0.1))
     right = checks_of(rng, events, RecordingDetector("atlas"), ClosureMeasurement())
-    wrong = checks_of(rng, events, RecordingDetector(half), ClosureMeasurement())
+    wrong = checks_of(rng, events, RecordingDetector(blind), ClosureMeasurement())
     name = "sum of E_T of PFOs over particles, 0 < |η| < 1.5"
     assert right[name].passed
     assert not wrong[name].passed

@@ -100,13 +100,13 @@ def test_p_values_of_equal_distributions_are_uniform(rng, test):
 
 
 def test_different_distributions_are_seen(rng):
-    one, phi, event, weight = clustered(rng, 600)
-    other, _, other_event, other_weight = clustered(rng, 600, shift=0.5)
+    one, phi, event, weight = clustered(rng, 2000)
+    other, _, other_event, other_weight = clustered(rng, 2000, shift=0.7)
     result = compare(filled(one, event, weight), filled(other, other_event, other_weight))
     assert result.p_value < 1e-6
     assert result.ks_p_value < 1e-3
     assert mirror_symmetry(filled(other, other_event, other_weight))[2] < 1e-6
-    lost = (phi > 0) & (phi < 1) & (rng.random(len(phi)) < 0.5)
+    lost = (phi > 0) & (phi < 1) & (rng.random(len(phi)) < 0.7)
     assert flatness(filled(phi[~lost], event[~lost], weight, np.linspace(-np.pi, np.pi, 10)))[2] < 1e-6
 
 

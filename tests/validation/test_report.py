@@ -156,7 +156,7 @@ def test_no_events_is_one_sentence(tmp_path, rng):
 
 def test_beside_a_reference(tmp_path, rng):
     paths = {}
-    for name, num_soft in (("one", 20), ("two", 20), ("other", 30)):
+    for name, num_soft in (("one", 20), ("two", 20), ("other", 60)):
         paths[name] = write_events(tmp_path / f"{name}.h5", displaced_block(rng, 400, num_soft=num_soft))
     alike = validate([paths["one"]], [paths["two"]])
     assert len(alike.pairs) > 30
