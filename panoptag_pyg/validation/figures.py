@@ -391,7 +391,7 @@ def response_figure(validation: Validation) -> Figure:
     grid[0, 0].set_ylabel("median of $p_T / p_T^{true}$")
     grid[1, 0].set_ylabel("half of 68 % interval / median")
     logarithmic(grid[1, 0].set_xscale, grid[1, 0].xaxis, PT_EDGES)
-    grid[1, 0].set_xlabel("$p_T^{true}$ [GeV]")
+    grid[1, 0].set(xlabel="$p_T^{true}$ [GeV]", xlim=(PT_EDGES[0], PT_EDGES[-1]))
     grid[1, 1].set_xlabel(r"$|\eta|$ (jets above 30 GeV)")
     grid[0, 0].legend(loc="best")
     return figure
