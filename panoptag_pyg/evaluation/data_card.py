@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,8 +13,19 @@ from panoptag_pyg.events.schema import FORMAT_VERSION
 
 #: Attributes that are lists of steps, each with what went in.
 _STEPS = ("merged", "split", "prepared")
+_CROSS_SECTION = ("cross_section_pb", "cross_section_error_pb")
 #: Attributes that have a place of their own on the page.
-_ELSEWHERE = ("command", "seed", "process_card", "pythia_settings", "detector_card", "software", *_STEPS)
+_ELSEWHERE = (
+    "command",
+    "seed",
+    "process_card",
+    "pythia_settings",
+    "detector_card",
+    "software",
+    "shard",
+    *_CROSS_SECTION,
+    *_STEPS,
+)
 
 
 def data_card(manifest: Manifest, title: str = "Data card") -> str:
@@ -92,10 +104,17 @@ def _origins(manifest: Manifest) -> Iterator[str]:
             key = json.dumps([attributes.get("command"), attributes.get("seed"), sorted(processes)], default=str)
             made.setdefault(key, {**attributes, "_processes": processes})
         steps.update(dict.fromkeys(commands(manifest.attributes_of(entry))))
-    yield from _table(["process", "seed", "command"])
+    yield from _table(["process", "cross section (pb)", "seed", "command"])
     for attributes in made.values():
         seed, command = attributes.get("seed", "–"), attributes.get("command")
-        yield _row([", ".join(attributes["_processes"]), str(seed), f"`{command}`" if command else "not recorded"])
+        yield _row(
+            [
+                ", ".join(attributes["_processes"]),
+                _cross_section(attributes),
+                str(seed),
+                f"`{command}`" if command else "not recorded",
+            ]
+        )
     yield ""
     if steps:
         yield "Then:"
@@ -162,7 +181,8 @@ def _settings(manifest: Manifest) -> Iterator[str]:
         yield f"Detector card `{card.get('name', '')}`: {card.get('description', '')}"
         yield ""
         yield "```json"
-        yield json.dumps(card, indent=1)
+        # Rows of numbers on one line each: a card is tables.
+        yield re.sub(r"\[[^\[\]{}]*\]", lambda row: " ".join(row[0].split()), json.dumps(card, indent=1))
         yield "```"
         yield ""
     own = sorted({name for entry in manifest.files for name in entry.attributes if name not in _ELSEWHERE})
@@ -180,6 +200,11 @@ def _software(manifest: Manifest) -> Iterator[str]:
     yield from _table(["package", "version"])
     for name, found in versions.items():
         yield _row([name, ", ".join(sorted(found))])
+
+
+def _cross_section(attributes: dict[str, Any]) -> str:
+    value, error = (attributes.get(f"cross_section{part}_pb") for part in ("", "_error"))
+    return f"{value:.4g} ± {error:.2g}" if isinstance(value, float) and isinstance(error, float) else "–"
 
 
 def _ratio(number: int, events: int) -> str:

@@ -21,6 +21,8 @@ def folder(tmp_path: Path, rng: np.random.Generator) -> Path:
     for number, process in enumerate(("ttbar", "ttbar", "ZH")):
         attributes = {
             "setup": "paper",
+            "cross_section_pb": 12.345678,
+            "cross_section_error_pb": 0.123,
             "detector_card": {**CARD, "description": "a detector | of sorts"},
             "seed": 7 + number // 2,
             "command": f"panoptag simulate --process {process} --seed {7 + number // 2}",
@@ -47,7 +49,10 @@ def check_page(page: str, dataset: EventDataset) -> None:
             assert cells[5 + place] == f"{100 * (block.jet['flavour'][jets] == flavour).mean():.1f} %"
     assert rows["**all**"][0] == f"{len(dataset):,}"
     for process, seed in (("ttbar", 7), ("ZH", 8)):
-        assert page.count(f"| {process} | {seed} | `panoptag simulate --process {process} --seed {seed}` |") == 1
+        assert (
+            page.count(f"| {process} | 12.35 ± 0.12 | {seed} | `panoptag simulate --process {process} --seed {seed}` |")
+            == 1
+        )
         assert f"**{process}**: words on {process}\n\n```\n{process} = on\n```" in page
     assert "| numpy | 2.4.5, 2.4.6 |" in page
     assert '| setup | `"paper"` |' in page
@@ -79,7 +84,7 @@ def test_what_is_not_known_is_not_made_up(tmp_path: Path, rng: np.random.Generat
     make(tmp_path / "a.h5", rng, 3, attributes={}, unknown=("jet/flavour",))
     make(tmp_path / "b.h5", rng, 0, attributes={}, sources=("b",))
     page = data_card(Manifest.of(tmp_path))
-    assert "| ttbar | – | not recorded |" in page
+    assert "| ttbar | – | – | not recorded |" in page
     assert "unknown jets" in page
     assert "Columns that some or all files lack: `jet/flavour`" in page
 
