@@ -7,8 +7,10 @@ writes ``benchmarks/results/tW.json``; ``python docs/tw_tables.py`` puts it into
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -170,8 +172,11 @@ def events() -> dict[str, Any]:
     }
 
 
-def main(path: Path = RESULT) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", "-o", type=Path, default=RESULT, help="JSON file to make")
+    path: Path = parser.parse_args(arguments).output
     run = {
         "benchmark": "tW",
         "date": datetime.date.today().isoformat(),

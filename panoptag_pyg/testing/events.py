@@ -74,6 +74,7 @@ def random_block(rng: np.random.Generator, num_pfos: Sequence[int], num_jets: Se
         columns[column.group][column.name] = (draw if column.is_float else np.floor(draw + 0.5)).astype(column.dtype)
     columns["event"]["id"] = np.arange(len(pfos))
     columns["event"]["process"] = np.zeros(len(pfos), np.int16)
+    columns["event"]["source"] = np.zeros(len(pfos), np.int32)
     columns["jet"]["flavour"] = rng.integers(0, 3, total["jet"]).astype(np.int8)
     columns["pfo"].update(_pfos(rng, np.where(inside[:, None], np.append(axis, [[0, 0]], 0)[jet_of_pfo], np.nan)))
     columns["jet"].update(_jets(rng, columns["pfo"], constituents, lengths, axis))

@@ -47,7 +47,7 @@ def test_shards(tmp_path):
     assert "2 of 2 shards done: 230/230 events" in first.stderr
     assert sorted(os.listdir(folder)) == ["ZH-00000.h5", "ZH-00001.h5", "manifest.json"]
     command = json.loads((folder / "manifest.json").read_text())["attributes"]["command"]
-    assert command.startswith("panoptag ")
+    assert command.startswith("panoptag")  # what follows is pytest's own, or nothing in its workers
 
     again = run(*line, *quick)
     assert again.exit_code == 0
