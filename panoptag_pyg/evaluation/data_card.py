@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from panoptag_pyg.events.file_entry import CLASS_NAMES, ProcessCounts
+from panoptag_pyg.events.file_entry import CLASS_NAMES, FileEntry, ProcessCounts
 from panoptag_pyg.events.manifest import Manifest
 from panoptag_pyg.events.schema import FORMAT_VERSION
 
@@ -63,6 +63,7 @@ def data_card(manifest: Manifest, title: str = "Data card") -> str:
         "",
         f"SHA-256 of the set (over the files' own, sorted, one a line): `{manifest.sha256}`",
         "",
+        *_checksums(manifest),
         "`panoptag inspect FOLDER --check` compares every file's size and SHA-256 with the manifest, then reads and "
         "validates every value.",
     ]
@@ -200,6 +201,19 @@ def _software(manifest: Manifest) -> Iterator[str]:
     yield from _table(["package", "version"])
     for name, found in versions.items():
         yield _row([name, ", ".join(sorted(found))])
+
+
+def _checksums(manifest: Manifest) -> Iterator[str]:
+    """A checksum for each process, where several have files of their own."""
+    of_process: dict[str, list[FileEntry]] = {}
+    for entry in manifest.files:
+        of_process.setdefault(", ".join(entry.processes), []).append(entry)
+    if len(of_process) < 2 or any(len(entry.processes) > 1 for entry in manifest.files):
+        return
+    yield from _table(["process", "SHA-256 of its files"])
+    for name, entries in of_process.items():
+        yield _row([name, f"`{Manifest.sha256_of(entries)}`"])
+    yield ""
 
 
 def _cross_section(attributes: dict[str, Any]) -> str:

@@ -70,7 +70,12 @@ class Manifest(BaseModel):
     @property
     def sha256(self) -> str:
         """One checksum for the whole set: SHA-256 over the files' own, sorted; names and order don't matter."""
-        return hashlib.sha256("\n".join(sorted(entry.sha256 for entry in self.files)).encode()).hexdigest()
+        return self.sha256_of(self.files)
+
+    @staticmethod
+    def sha256_of(entries: Iterable[FileEntry]) -> str:
+        """One checksum for some of the files, made as :attr:`sha256` is."""
+        return hashlib.sha256("\n".join(sorted(entry.sha256 for entry in entries)).encode()).hexdigest()
 
     def path_of(self, entry: FileEntry) -> Path:
         """Where a file lies."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -64,6 +65,9 @@ def test_of_files_as_they_were_made(folder: Path) -> None:
     page = data_card(manifest, "Tops and a Higgs")
     assert page.startswith("# Tops and a Higgs\n")
     assert manifest.sha256 in page
+    own = sorted(entry.sha256 for entry in manifest.files if entry.processes == ("ttbar",))
+    assert len(own) == 2
+    assert f"| ttbar | `{hashlib.sha256(chr(10).join(own).encode()).hexdigest()}` |" in page
     assert "Then:" not in page
     check_page(page, EventDataset(folder))
     assert page == data_card(Manifest.load(manifest.save()), "Tops and a Higgs")

@@ -1,10 +1,12 @@
 r"""Leading-order g b → t W⁻ and the decays of its top quark and W boson, as helicity amplitudes.
 
-Two diagrams, with the incoming b quark massless:
+Two diagrams, with the incoming b quark massless::
 
     b ──┬──── t          g ~~┬──── t
    k    │s   ╲              │t
     g ~~┘     W⁻         b ──┴──── W⁻
+
+Their sum::
 
     A = ū(t) [ ε̸*_W P_L k̸/ŝ ε̸_g  +  ε̸_g (q̸ + m_t)/(q² − m_t²) ε̸*_W P_L ] u(b),   k = p_b + p_g,  q = p_t − p_g
 
