@@ -135,9 +135,9 @@ class EventBlock:
         num_constituents = np.diff(self.constituent_offsets)[jets]
         constituents = ragged_arange(self.constituent_offsets[jets], num_constituents)
         return EventBlock(
-            event={name: values[indices] for name, values in self.event.items()},
-            pfo={name: values[pfos] for name, values in self.pfo.items()},
-            jet={name: values[jets] for name, values in self.jet.items()},
+            event={name: _take(values, indices) for name, values in self.event.items()},
+            pfo={name: _take(values, pfos) for name, values in self.pfo.items()},
+            jet={name: _take(values, jets) for name, values in self.jet.items()},
             pfo_offsets=lengths_to_offsets(num_pfos),
             jet_offsets=lengths_to_offsets(num_jets),
             constituent_offsets=lengths_to_offsets(num_constituents),
@@ -213,6 +213,8 @@ class EventBlock:
             # min and max see a NaN too, and cost a hundredth of asking every value.
             if len(values) == 0:
                 continue
+            if values.strides == (0,):  # one number for all
+                values = values[:1]
             low, high = values.min(), values.max()
             if column.is_float and not (np.isfinite(low) and np.isfinite(high)):
                 row = int(np.flatnonzero(~np.isfinite(values))[0])
@@ -273,6 +275,13 @@ class EventBlock:
             len(self.constituents),
             f"{source}: jet/constituent_offsets",
         )
+
+
+def _take(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """``values[rows]``; a column of defaults, which is one number in memory, stays one."""
+    if values.strides == (0,) and len(values):
+        return np.broadcast_to(values[0], len(rows))
+    return values[rows]
 
 
 def _join_known(blocks: Sequence[EventBlock]) -> dict[str, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -116,12 +116,18 @@ class EventDataset(Dataset):
 
     def get_batch(self, indices: Sequence[int] | np.ndarray) -> HeteroData:
         """The events ``indices`` as one batch, straight from the columns."""
-        return block_to_batch(self.read_block(indices), self.edges, self.fields)
+        return block_to_batch(self.read_block(indices, self.fields.columns), self.edges, self.fields)
 
-    def read_block(self, indices: Sequence[int] | np.ndarray | None = None) -> EventBlock:
+    def read_block(
+        self, indices: Sequence[int] | np.ndarray | None = None, columns: Collection[str] | None = None
+    ) -> EventBlock:
         """The physical columns of the events ``indices`` (default: all), in that order.
 
         ``event/process`` counts through :attr:`processes`; ``max_pfos`` and ``max_jets`` are applied.
+
+        Args:
+            indices: of the events. Default: all.
+            columns: as in :meth:`EventFile.read <panoptag_pyg.events.EventFile.read>`. Default: all.
         """
         chosen = np.arange(len(self)) if indices is None else np.asarray(indices, dtype=np.int64)
         if self._indices is not None:
@@ -132,7 +138,7 @@ class EventDataset(Dataset):
         blocks = []
         for number, start, stop in self._pieces(wanted):
             file = self._opened.use(self.files[number])
-            block = _read_near(file, wanted[start:stop] - self._first[number])
+            block = _read_near(file, wanted[start:stop] - self._first[number], columns)
             block.event["process"] = self._process_index[number][block.event["process"]]
             block.event["source"] = self._source_index[number][block.event["source"]]
             if len(self.fields.jet_features) > len(JET_FEATURES):
@@ -248,9 +254,9 @@ def _indices_in(names: Sequence[str], of_files: Sequence[Sequence[str]], dtype: 
     return [known[tuple(mine)] for mine in of_files]
 
 
-def _read_near(file: EventFile, wanted: np.ndarray) -> EventBlock:
+def _read_near(file: EventFile, wanted: np.ndarray, columns: Collection[str] | None) -> EventBlock:
     """Events ``wanted`` (ascending) of ``file``; what lies between near ones is read along and dropped."""
     pieces = []
     for run in np.split(wanted, np.flatnonzero(np.diff(wanted) > MAX_GAP) + 1):
-        pieces.append(file.read(int(run[0]), int(run[-1]) + 1).select(run - run[0]))
+        pieces.append(file.read(int(run[0]), int(run[-1]) + 1, columns).select(run - run[0]))
     return EventBlock.concatenate(pieces)

@@ -28,7 +28,7 @@ JET_FEATURES = ("pt", "eta", "phi", "mass")
 CONSTITUENT_FEATURES = ("delta_eta", "delta_phi", *PFO_FEATURES[2:])
 
 #: The columns that they are made of.
-_PFO_COLUMNS = ("pt", "eta", "phi", "energy", "charge", "particle_class", "d0", "dz", "d0_error", "dz_error")
+PFO_COLUMNS = ("pt", "eta", "phi", "energy", "charge", "particle_class", "d0", "dz", "d0_error", "dz_error")
 #: PFOs whose features are computed at a time: their rows stay in the processor's cache.
 _PIECE = 32768
 #: pT and E below this (GeV) have the logarithm of this: far below any detector's threshold, so that 0 stays finite.
@@ -64,7 +64,7 @@ def pfo_features(pfo: Mapping[str, np.ndarray]) -> np.ndarray:
         piece = slice(start, start + _PIECE)
         # Feature by feature first: writing every fourteenth number takes twice as long as this and one transposition.
         count = len(features[piece])
-        _fill_rows(rows[:, :count], {name: pfo[name][piece] for name in _PFO_COLUMNS})
+        _fill_rows(rows[:, :count], {name: pfo[name][piece] for name in PFO_COLUMNS})
         features[piece] = rows[:, :count].T
     return features
 

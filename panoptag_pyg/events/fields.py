@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from panoptag_pyg.errors import ConfigError, suggest
 from panoptag_pyg.events.angularities import expand_jet_features
-from panoptag_pyg.events.features import JET_FEATURES
-from panoptag_pyg.events.schema import COLUMNS, CONSTITUENT_COLUMNS
+from panoptag_pyg.events.features import JET_FEATURES, PFO_COLUMNS
+from panoptag_pyg.events.schema import COLUMNS, CONSTITUENT_COLUMNS, CONSTITUENTS
 
 #: The field that brings the edges from each jet to its constituents.
 CONSTITUENTS_FIELD = "constituents"
@@ -33,6 +33,17 @@ class Fields:
     pfo: tuple[str, ...] = ()
     constituent: tuple[str, ...] = ()
     jet_features: tuple[str, ...] = JET_FEATURES
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """Paths of the columns that such a batch is made of; ``jet/constituents`` among them if it needs these."""
+        needed = {"event/id", "event/process", "event/weight", "jet/flavour"}
+        needed |= {f"jet/{name}" for name in (*JET_FEATURES, *self.jet)}
+        needed |= {f"pfo/{name}" for name in (*PFO_COLUMNS, *self.pfo)}
+        needed |= {f"constituent/{name}" for name in self.constituent}
+        if self.constituents or len(self.jet_features) > len(JET_FEATURES):
+            needed.add(CONSTITUENTS)
+        return frozenset(needed)
 
     @classmethod
     def parse(cls, names: Iterable[str] = (), jet_features: Iterable[str] | None = None) -> Fields:

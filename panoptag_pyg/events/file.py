@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from panoptag_pyg.events.schema import (
     GROUPS,
     OFFSETS,
     RESERVED_ATTRIBUTES,
+    Column,
 )
 
 
@@ -109,12 +110,14 @@ class EventFile:
     def __repr__(self) -> str:
         return f"EventFile({str(self.path)!r}, events={self.num_events}, pfos={self.num_pfos}, jets={self.num_jets})"
 
-    def read(self, start: int = 0, stop: int | None = None) -> EventBlock:
+    def read(self, start: int = 0, stop: int | None = None, columns: Collection[str] | None = None) -> EventBlock:
         """Consecutive events, validated.
 
         Args:
             start: the first. Default 0.
             stop: the one after the last. Default: to the end of the file.
+            columns: paths of those to read; others hold their default, and without ``jet/constituents`` no jet has any.
+                Default ``None``: all.
 
         Raises:
             EventFileError: naming the event and column of the first value that no event can have.
@@ -127,20 +130,28 @@ class EventFile:
         try:
             groups: dict[str, dict[str, np.ndarray]] = {group: {} for group in GROUPS}
             for column in COLUMNS:
-                groups[column.group][column.name] = self._read_column(column, rows[column.group])
-            constituent_offsets = self._reader("jet/constituent_offsets").read(jet.start, jet.stop + 1)
-            check_offsets(
-                constituent_offsets - constituent_offsets[0],
-                jet.stop - jet.start,
-                int(constituent_offsets[-1] - constituent_offsets[0]),
-                f"{self.path}: jet/constituent_offsets",
-            )
+                wanted = rows[column.group]
+                groups[column.group][column.name] = (
+                    self._read_column(column, wanted)
+                    if columns is None or column.path in columns
+                    else _default(column, wanted)
+                )
+            if columns is None or CONSTITUENTS in columns:
+                constituent_offsets = self._reader("jet/constituent_offsets").read(jet.start, jet.stop + 1)
+                check_offsets(
+                    constituent_offsets - constituent_offsets[0],
+                    jet.stop - jet.start,
+                    int(constituent_offsets[-1] - constituent_offsets[0]),
+                    f"{self.path}: jet/constituent_offsets",
+                )
+            else:
+                constituent_offsets = np.zeros(jet.stop - jet.start + 1, dtype=np.int64)
             inside = slice(int(constituent_offsets[0]), int(constituent_offsets[-1]))
             constituents = self._reader(CONSTITUENTS).read(inside.start, inside.stop)
             constituent = {
                 column.name: self._read_column(column, inside)
                 for column in CONSTITUENT_COLUMNS
-                if column.name in self.constituent_columns
+                if column.name in self.constituent_columns and (columns is None or column.path in columns)
             }
         except (OSError, RuntimeError) as error:
             raise EventFileError(
@@ -331,6 +342,11 @@ class EventFile:
         if path not in self._readers:
             self._readers[path] = SliceReader(file[path])
         return self._readers[path]
+
+
+def _default(column: Column, rows: slice) -> np.ndarray:
+    """As many defaults of a column; one number in memory."""
+    return np.broadcast_to(np.asarray(column.default, dtype=column.dtype), rows.stop - rows.start)
 
 
 def _decode(value: Any) -> Any:

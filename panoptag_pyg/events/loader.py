@@ -128,7 +128,7 @@ class _Windows(Dataset):
         batches = self.plan[number]
         events = np.concatenate(batches)
         order = np.argsort(events)
-        block = self.dataset.read_block(events[order])
+        block = self.dataset.read_block(events[order], self.dataset.fields.columns)
         place = np.empty(len(order), dtype=np.int64)
         place[order] = np.arange(len(order))
         result: list[HeteroData] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -139,10 +139,10 @@ class ListedFile(EventFile):
         group, _, name = path.partition("/")
         return name in self.constituent_columns if group == "constituent" else path not in self.entry.absent
 
-    def read(self, start: int = 0, stop: int | None = None) -> EventBlock:
+    def read(self, start: int = 0, stop: int | None = None, columns: Collection[str] | None = None) -> EventBlock:
         """Consecutive events, validated; see :meth:`EventFile.read`."""
         try:
-            return super().read(start, stop)
+            return super().read(start, stop, columns)
         except KeyError:  # a file of the same size and number of events, and yet another one
             self._check_header()
             raise
