@@ -91,6 +91,7 @@ tables: $(READY) ## put the committed runs, all networks and all process cards i
 	$(PYTHON) docs/network_tables.py
 	$(PYTHON) docs/validation_tables.py
 	$(PYTHON) docs/tw_tables.py
+	$(PYTHON) docs/epoch_tables.py
 	$(PYTHON) docs/process_tables.py
 
 constraints: $(READY) ## move every pin but PyTorch's to the newest release that fits

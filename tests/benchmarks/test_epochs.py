@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -57,6 +58,14 @@ def test_memory_of_a_long_epoch_is_flat(files):
     seen = found["resident_mebibytes"]
     # All events at once would take some 240,000 · 400 bytes = 100 MB.
     assert max(seen[4:]) - seen[3] < 30
+
+
+def test_the_documentation_says_what_the_committed_run_says(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "docs"))
+    import epoch_tables
+
+    page = epoch_tables.PAGE.read_text(encoding="utf-8")
+    assert epoch_tables.filled(page) == page, "run `make tables`"
 
 
 def test_the_command_writes_what_it_prints(files, tmp_path, capsys):

@@ -140,6 +140,10 @@ CHANGES: dict[str, tuple[Callable[[h5py.File], None], tuple[str, ...]]] = {
 }
 
 
+#: Damage in columns that these verbs don't read, as this tagger's batches are made without them; they must work.
+UNREAD = {"constituent out of range": ("train", "predict")}
+
+
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("case", ["missing", *BYTES, *CHANGES])
 def test_files(case: str, verb: str, home: Path, tmp_path: Path) -> None:
@@ -154,6 +158,10 @@ def test_files(case: str, verb: str, home: Path, tmp_path: Path) -> None:
         shutil.copy(home / "good.h5", path)
         with h5py.File(path, "r+") as file:
             change(file)
+    if verb in UNREAD.get(case, ()):
+        result = call(command(verb, home, path, tmp_path))
+        assert result.exit_code == 0, result.output
+        return
     refused(command(verb, home, path, tmp_path), tmp_path, "broken.h5", *words)
 
 
