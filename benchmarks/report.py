@@ -140,7 +140,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
         for place, row in enumerate(rows):
             colour = MODEL_COLOUR if row["target"] is not None else CURVE_COLOURS[0]
             axes.barh(place, row["ratio"], color=colour, height=0.7)
-            low, high = row["ratio_range"]
+            low, high = row["ratio_range"] or (row["ratio"], row["ratio"])  # CPU times are taken once
             axes.plot([low, high], [place, place], color="black", lw=1)
             if row["target"] is not None:
                 axes.plot([row["target"]] * 2, [place - 0.45, place + 0.45], color="black", lw=2)

@@ -149,13 +149,11 @@ def loader_entries(settings: Settings) -> list[Entry]:
 
 def pipeline_entries(settings: Settings) -> list[Entry]:
     """From PYTHIA to a file."""
-    from panoptag_pyg.simulation.cards import shipped
-
     from .pipeline import simulation
 
     found: list[Entry] = []
     add = adder(found, settings)
-    for process in sorted(shipped("processes")):
+    for process in simulation.PROCESSES:
         add(f"simulate-{process}", simulation.stages, process)
     for pileup in simulation.PILEUP:
         add(f"simulate-ttbar-pileup{pileup}", simulation.stages, "ttbar", pileup)

@@ -14,10 +14,11 @@ import numpy as np
 
 from panoptag_pyg.errors import require_extra
 from panoptag_pyg.events import EventFileWriter
-from panoptag_pyg.simulation import DetectorCard, Pileup, ProcessCard
+from panoptag_pyg.simulation import DetectorCard, ProcessCard
 from panoptag_pyg.simulation.particles import GeneratedEvents, is_decay_product
-from panoptag_pyg.simulation.pipeline import EVENTS_PER_BLOCK, BlockSimulator, SimulationConfig
+from panoptag_pyg.simulation.pipeline import EVENTS_PER_BLOCK, BlockSimulator
 from panoptag_pyg.simulation.pythia import Pythia
+from panoptag_pyg.simulation.request import plan_simulation
 
 from ..rows import Measured, Row
 from ..settings import Settings
@@ -27,6 +28,8 @@ SETUP = "realistic"
 STAGES = ("pythia", "truth", "pileup", "detector", "jets", "labels", "writing")
 #: What data from a real detector would cost too; the other stages (truth jets, ancestry, labels) only simulation has.
 EVENT_STAGES = ("detector", "jets", "writing")
+#: What is measured: the paper's processes, and the commonest background.
+PROCESSES = ("ttbar", "single_top", "ttH", "ZH", "tW", "QCD")
 #: Mean numbers of pileup collisions that are measured: the LHC's, and its upgrade's.
 PILEUP = (60, 200)
 
@@ -40,11 +43,7 @@ def measure(process: str, num_events: int, setup_name: str, pileup: float = 0) -
         setup_name: of the detector card.
         pileup: mean number of further collisions. Their library is made before anything is measured. Default 0.
     """
-    card = DetectorCard.load()
-    setup = card.setup(setup_name)
-    settings = (*ProcessCard.load(process).settings, *setup.pythia)
-    overlaid = Pileup.parse(pileup).with_library(settings)
-    config = SimulationConfig(settings, card, setup.impact_parameters, setup.label, False, seed=1, pileup=overlaid)
+    config = plan_simulation(process, num_events, seed=1, setup=setup_name, pileup=pileup or None).config
     start = time.process_time()
     simulator = BlockSimulator(config)
     started = time.process_time() - start
