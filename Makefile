@@ -96,8 +96,8 @@ tables: $(READY) ## put the committed runs, all networks and all process cards i
 
 constraints: $(READY) ## move every pin but PyTorch's to the newest release that fits
 	$(PIP) install --upgrade --upgrade-strategy eager --prefer-binary 'torch==$(TORCH_VERSION)' --editable '.[all]'
-	@{ grep '^#' constraints.txt; { grep -E '^(torch_(cluster|scatter)|weaver-core)==' constraints.txt; \
-	  $(PIP) freeze --all --exclude-editable --exclude pip --exclude weaver-core | sed 's/^\(torch==[^+]*\)+.*/\1/'; } | LC_ALL=C sort -f; } > constraints.new
+	@{ grep '^#' constraints.txt; { grep -E '^(torch_(cluster|scatter)|weaver-core|pyarrow)==' constraints.txt; \
+	  $(PIP) freeze --all --exclude-editable --exclude pip --exclude weaver-core --exclude pyarrow | sed 's/^\(torch==[^+]*\)+.*/\1/'; } | LC_ALL=C sort -f; } > constraints.new
 	@mv constraints.new constraints.txt
 
 environment: $(READY) ## only set up .venv
@@ -134,10 +134,10 @@ endif
 	@rm -rf $(KERNEL_FOLDER)
 	@printf '%s' '$(CURDIR)' > $@
 
-# Implementations that ours are held to in the tests. weaver-core's networks need nothing but torch and NumPy, its
-# training much that nobody here needs: no dependencies.
+# Implementations that ours are held to in the tests, and Parquet. weaver-core's networks need nothing but torch and
+# NumPy, its training much that nobody here needs: no dependencies.
 $(PEERS): $(READY)
-	@$(PIP) install -qq --no-deps --constraint constraints.txt weaver-core
+	@$(PIP) install -qq --no-deps --constraint constraints.txt weaver-core pyarrow
 	@touch $@
 
 # The kernels lie beside the environment, on PYTHONPATH only when asked for, so that both ways stay testable.
