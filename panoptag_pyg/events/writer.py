@@ -104,10 +104,7 @@ class EventFileWriter:
         clash = set(attributes or {}) & set(RESERVED_ATTRIBUTES)
         if clash:
             raise ValueError(f"attributes {sorted(clash)} are written by EventFileWriter itself")
-        if self.path.is_dir():
-            raise EventFileError(f"{self.path} is a folder; give the name of a file in it")
-        if self.path.exists() and not overwrite:
-            raise EventFileError(f"{self.path} exists; choose another name or overwrite it with --overwrite")
+        refuse_existing(self.path, overwrite)
         self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
         self._file: h5py.File | None = None
         # Kept open: HDF5 drops a dataset's unfinished chunk, half compressed, each time the last handle goes.
@@ -276,6 +273,18 @@ class EventFileWriter:
             self.close()
         else:
             self.abort()
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Refuse a path at which no new file may stand; to be asked before long work too.
+
+    Raises:
+        EventFileError: it is a folder, or a file that may not be replaced.
+    """
+    if path.is_dir():
+        raise EventFileError(f"{path} is a folder; give the name of a file in it")
+    if path.exists() and not overwrite:
+        raise EventFileError(f"{path} exists; choose another name or overwrite it with --overwrite")
 
 
 def _chunk(group: str) -> int:

@@ -36,8 +36,8 @@ def cross_section(config: SimulationConfig) -> tuple[float, float]:
         return _of_pythia(config.settings, config.seed)
     if isinstance(source, LesHouchesFile):
         return source.cross_section
-    processes = source.processes
-    return math.fsum(p.cross_section for p in processes), math.hypot(*(p.error for p in processes))
+    # A matrix element's processes come from the same integrals, so that their errors go together.
+    return math.fsum(p.cross_section for p in source.processes), math.fsum(p.error for p in source.processes)
 
 
 @lru_cache(maxsize=16)

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from panoptag_pyg.events import EventFileWriter
+from panoptag_pyg.events.writer import refuse_existing
 from panoptag_pyg.progress import progress
 from panoptag_pyg.simulation.blocks import block_tasks, simulate_blocks
 from panoptag_pyg.simulation.cards import ProcessCard
@@ -86,6 +87,9 @@ def simulate(
         PanopTagError: PYTHIA can't start or fails on many of the file's events, the same events end their worker again
             and again, or the cluster doesn't answer.
     """
+    output = Path(os.fspath(output))
+    if shards is None:
+        refuse_existing(output, overwrite)  # before a library of pileup is made for it
     plan = plan_simulation(
         process,
         num_events,
@@ -102,7 +106,6 @@ def simulate(
         workers=workers,
         command=command,
     )
-    output = Path(os.fspath(output))
     if shards is not None:
         simulate_shards(plan, output, shards, workers=workers, scheduler=scheduler, overwrite=overwrite)
         return output

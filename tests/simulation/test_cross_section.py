@@ -58,3 +58,15 @@ def test_one_source_at_a_time(tmp_path):
     assert hard_events(config([], lhe=path)).origin == str(path)
     with pytest.raises(ConfigError, match="takes its events from the matrix element 'tW' and --lhe from"):
         hard_events(config([], lhe=path, matrix_element="tW"))
+
+
+def test_errors_of_a_matrix_element_go_together():
+    """Both charges come from the same integrals: what is off in the one is off in the other."""
+    settings = list(ProcessCard.load("tW").settings)
+    asked = config(settings, matrix_element="tW")
+    processes = hard_events(asked).processes
+    assert len(processes) == 2
+    value, error = cross_section(asked)
+    assert value == pytest.approx(sum(process.cross_section for process in processes))
+    assert error == pytest.approx(sum(process.error for process in processes))
+    assert 0 < error < 0.01 * value

@@ -12,7 +12,7 @@ from helpers.pileup import small_library
 from typer.testing import CliRunner
 
 from panoptag_pyg.cli.main import app
-from panoptag_pyg.errors import ConfigError
+from panoptag_pyg.errors import ConfigError, EventFileError
 from panoptag_pyg.events import EventFile
 from panoptag_pyg.events.schema import ParticleClass
 from panoptag_pyg.simulation import Detector, DetectorCard, Pileup, simulate
@@ -262,3 +262,10 @@ def test_pileup_of_hard_events_from_a_file_has_their_beams(tmp_path):
     (tmp_path / "x.lhe").write_text(f'<LesHouchesEvents version="1.0">\n{beams}</LesHouchesEvents>\n')
     with pytest.raises(ConfigError, match="this simulation has 14000"):
         plan_simulation("ttbar", 5, lhe=tmp_path / "x.lhe", pileup=Pileup.parse(3, small_library()))
+
+
+def test_an_existing_file_is_refused_before_a_library_is_made(tmp_path):
+    (tmp_path / "a.h5").write_bytes(b"mine")
+    with pytest.raises(EventFileError, match=r"a\.h5 exists; choose another name"):
+        simulate("ttbar", 10, tmp_path / "a.h5", pileup=Pileup.parse(10, tmp_path / "library.h5"))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
