@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -82,9 +84,12 @@ class FiniteWatch:
     def _sentence(self, seen: _Seen) -> str:
         module = self.module
         events = module.trainer.datamodule.batch_names(seen.epoch, seen.batches)
-        found = _without_finite_loss(module, events) if seen.what == "loss" else None
-        alone = found is not None and 0 < len(found) < len(events)
-        of_ranks = of_all_ranks((alone, _places(found if alone and found is not None else events)))
+        found = events.select(slice(0))
+        if seen.what == "loss":
+            with suppress(Exception):  # an error here would leave the other ranks waiting below
+                found = _without_finite_loss(module, events)
+        alone = 0 < len(found) < len(events)
+        of_ranks = of_all_ranks((alone, _places(found if alone else events)))
         alone = any(sure for sure, _ in of_ranks)
         places = [place for sure, own in of_ranks if sure == alone for place in own]
         whose = "on" if alone else "in the batch of" if len(seen.batches) == 1 else "in the batches of"
@@ -126,4 +131,4 @@ def _without_finite_loss(module: Any, events: EventDataset) -> EventDataset:
         if not all(bool(torch.isfinite(torch.stack(pair)).all()) for _, *pair in parts):
             bad.append(number)
     module.model.train()
-    return events.select(bad)
+    return events.select(np.array(bad, dtype=np.int64))
