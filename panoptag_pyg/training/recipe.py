@@ -134,6 +134,9 @@ class TrainSection(StrictConfig):
     gradient_clip: Annotated[float | None, Field(gt=0, description="largest gradient norm; no clipping if absent")] = (
         None
     )
+    accumulate_batches: Annotated[
+        Positive, Field(description="batches of one optimiser step: as one batch so much larger, in the memory of one")
+    ] = 1
     early_stopping: Annotated[
         Positive | None, Field(description="stop after so many epochs without a lower validation loss; off if absent")
     ] = None
@@ -151,6 +154,10 @@ class TrainSection(StrictConfig):
         None
     )
     log_every_steps: Annotated[Positive, Field(description="steps between two points of TensorBoard's curves")] = 50
+    checkpoint_every_steps: Annotated[
+        Positive | None,
+        Field(description="optimiser steps between two last.ckpt within an epoch; only at its end if absent"),
+    ] = None
 
 
 class Recipe(StrictConfig):
