@@ -12,6 +12,7 @@ from torch_geometric.data import HeteroData
 
 from panoptag_pyg.errors import EventFileError
 from panoptag_pyg.events import EventDataset, EventLoader
+from panoptag_pyg.training.process_weights import process_factors
 from panoptag_pyg.training.recipe import DataSection
 
 Paths = str | Path | Sequence[str | Path]
@@ -70,6 +71,11 @@ class TaggerData(pl.LightningDataModule):
             if not part.num_pfos().any():
                 raise EventFileError(f"{_names(paths)}: the {name} events have no PFO at all")
 
+        self.process_factors = process_factors(section.process_weights, self.training, self.validation)
+        if self.process_factors:
+            self.training = self.training.with_process_weights(self.process_factors)
+            self.validation = self.validation.with_process_weights(self.process_factors)
+
     def loader(self, training: bool, epoch: int = 0) -> EventLoader:
         """A loader of the training or of the validation events.
 
@@ -114,7 +120,8 @@ class TaggerData(pl.LightningDataModule):
 
     def summary(self) -> dict[str, Any]:
         """What ``summary.json`` says about the data."""
-        return {"training": _describe(self.training), "validation": _describe(self.validation)}
+        factors = {"process_weights": self.process_factors} if self.process_factors else {}
+        return {"training": _describe(self.training), "validation": _describe(self.validation), **factors}
 
 
 class LazyLoader:

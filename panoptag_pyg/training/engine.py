@@ -29,6 +29,7 @@ from panoptag_pyg.training.checkpoint import LAST, SafeCheckpointIO, build_model
 from panoptag_pyg.training.cpu import cpu_threads
 from panoptag_pyg.training.data import Paths, TaggerData, epochs_done
 from panoptag_pyg.training.module import TaggerModule
+from panoptag_pyg.training.process_weights import check_weighted
 from panoptag_pyg.training.quiet import quiet_lightning
 from panoptag_pyg.training.recipe import Recipe
 from panoptag_pyg.training.run_folder import (
@@ -101,6 +102,7 @@ def train(
     task = build_task(recipe.task.name, **recipe.task.options)
     fields = needed_fields(model, task)
     datamodule = TaggerData(recipe.data, data, validation, recipe.train.seed, fields, task.processes)
+    check_weighted(recipe.data.process_weights, task)
     task.fit(datamodule.training)
     last = output / LAST if resume and (output / LAST).is_file() else None
     module = TaggerModule(

@@ -101,6 +101,13 @@ class DataSection(StrictConfig):
     normalisation_events: Annotated[
         Positive, Field(description="training events from which means and scales of the features are taken")
     ] = 2000
+    process_weights: Annotated[
+        Literal["equal"] | dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None,
+        Field(
+            description="factors on the weights of each process's events, such as {ttbar = 2.0}; 'equal' gives all "
+            "processes the same sum; none if absent"
+        ),
+    ] = None
     num_workers: Annotated[
         NonNegative, Field(description="processes that read ahead; 0 reads in the training process")
     ] = 0
