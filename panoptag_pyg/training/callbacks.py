@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from panoptag_pyg.output import write_text
+from panoptag_pyg.training.averaging import averaged_weights
 from panoptag_pyg.training.checkpoint import BEST, LAST
 
 #: Seconds between two looks at the loss while an epoch runs: each look waits for the device.
@@ -152,7 +153,8 @@ class RunCheckpoints(Checkpoint):
         if loss < self.best_loss:
             self.best_loss, self.best_epoch = loss, trainer.current_epoch + 1
             self.best_metrics = dict(pl_module.epoch_metrics)
-            trainer.save_checkpoint(self.folder / BEST, weights_only=True)
+            with averaged_weights(trainer):
+                trainer.save_checkpoint(self.folder / BEST, weights_only=True)
         trainer.save_checkpoint(self.folder / LAST)
 
     def state_dict(self) -> dict[str, Any]:

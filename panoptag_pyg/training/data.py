@@ -112,11 +112,16 @@ class TaggerData(pl.LightningDataModule):
             return max_epochs * len(self.loader(training=True))
         return sum(len(self.loader(training=True, epoch=epoch)) for epoch in range(max_epochs))
 
-    def normalisation_sample(self) -> HeteroData:
-        """Some training events as one batch, drawn with the split's seed."""
+    def normalisation_events(self) -> EventDataset:
+        """Some training events, drawn with the split's seed."""
         rng = np.random.default_rng((self.section.split_seed, 1))
         number = min(self.section.normalisation_events, len(self.training))
-        return self.training.get_batch(np.sort(rng.choice(len(self.training), number, replace=False)))
+        return self.training.select(np.sort(rng.choice(len(self.training), number, replace=False)))
+
+    def normalisation_sample(self) -> HeteroData:
+        """Those events as one batch."""
+        events = self.normalisation_events()
+        return events.get_batch(np.arange(len(events)))
 
     def summary(self) -> dict[str, Any]:
         """What ``summary.json`` says about the data."""

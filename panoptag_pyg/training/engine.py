@@ -24,8 +24,10 @@ from panoptag_pyg import __version__
 from panoptag_pyg.errors import ConfigError, PanopTagError
 from panoptag_pyg.output import write_text
 from panoptag_pyg.tasks import build_task
+from panoptag_pyg.training.averaging import WeightAverage
 from panoptag_pyg.training.callbacks import InterruptWatch, MetricsFile, Reporter, RunCheckpoints
 from panoptag_pyg.training.checkpoint import LAST, SafeCheckpointIO, build_model, needed_fields
+from panoptag_pyg.training.compilation import compile_model
 from panoptag_pyg.training.cpu import cpu_threads
 from panoptag_pyg.training.data import Paths, TaggerData, epochs_done
 from panoptag_pyg.training.module import TaggerModule
@@ -122,6 +124,7 @@ def train(
     checkpoints, watch = RunCheckpoints(output), InterruptWatch()
     with quiet_lightning(), cpu_threads(recipe.train.threads), _signals_restored():
         trainer = _trainer(recipe, output, [Reporter(), MetricsFile(output / METRICS), checkpoints, watch], callbacks)
+        compile_model(model, recipe.train.compile, trainer.strategy.root_device)
         start = time.monotonic()
         try:
             if is_main_process():
@@ -153,6 +156,8 @@ def fit_normalisation(model: nn.Module, data: TaggerData) -> None:
 def _trainer(recipe: Recipe, output: Path, own: list[Callback], further: list[Callback] | None) -> pl.Trainer:
     section = recipe.train
     callbacks = [*own, *(further or [])]
+    if section.ema_decay is not None or section.swa_epochs is not None:
+        callbacks.append(WeightAverage(section, recipe.data))
     if section.early_stopping is not None:
         callbacks.append(
             EarlyStopping("val_loss", patience=section.early_stopping, mode="min", check_on_train_epoch_end=True)

@@ -141,6 +141,17 @@ class TrainSection(StrictConfig):
     gradient_clip: Annotated[float | None, Field(gt=0, description="largest gradient norm; no clipping if absent")] = (
         None
     )
+    ema_decay: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            lt=1,
+            description="judge an exponential average of the weights, per step, such as 0.999; off if absent",
+        ),
+    ] = None
+    swa_epochs: Annotated[
+        Positive | None, Field(description="judge the mean of the weights over so many last epochs; off if absent")
+    ] = None
     early_stopping: Annotated[
         Positive | None, Field(description="stop after so many epochs without a lower validation loss; off if absent")
     ] = None
@@ -149,6 +160,10 @@ class TrainSection(StrictConfig):
         Literal["32-true", "bf16-mixed", "16-mixed"],
         Field(description="arithmetic of the forward pass: 32-true, bf16-mixed or 16-mixed"),
     ] = "32-true"
+    compile: Annotated[
+        bool | str,
+        Field(description="true runs the tagger through torch.compile; a string names another backend of it"),
+    ] = False
     accelerator: Annotated[Literal["auto", "cpu", "gpu"], Field(description="where to train: auto, cpu or gpu")] = (
         "auto"
     )
@@ -158,6 +173,20 @@ class TrainSection(StrictConfig):
         None
     )
     log_every_steps: Annotated[Positive, Field(description="steps between two points of TensorBoard's curves")] = 50
+
+    @model_validator(mode="after")
+    def _one_average(self) -> TrainSection:
+        if self.swa_epochs is None:
+            return self
+        if self.ema_decay is not None:
+            raise ValueError("give ema_decay or swa_epochs, not both; set the other to none")
+        if self.early_stopping is not None:
+            raise ValueError(
+                "swa_epochs counts from the last epoch, which early_stopping leaves open; give one of them"
+            )
+        if self.swa_epochs > self.max_epochs:
+            raise ValueError(f"swa_epochs is {self.swa_epochs}, but there are only {self.max_epochs} epochs")
+        return self
 
 
 class Recipe(StrictConfig):
