@@ -163,7 +163,7 @@ def _trainer(recipe: Recipe, output: Path, own: list[Callback], further: list[Ca
             EarlyStopping("val_loss", patience=section.early_stopping, mode="min", check_on_train_epoch_end=True)
         )
     try:
-        return pl.Trainer(
+        trainer = pl.Trainer(
             accelerator=section.accelerator,
             devices=section.devices,
             num_nodes=section.num_nodes,
@@ -186,6 +186,11 @@ def _trainer(recipe: Recipe, output: Path, own: list[Callback], further: list[Ca
             f"train.accelerator = {section.accelerator!r} with train.devices = {section.devices!r} and "
             f"train.precision = {section.precision!r} can't be used here ({reason})"
         ) from error
+    if trainer.precision != section.precision:  # Lightning takes another in its place
+        raise ConfigError(
+            f"train.precision = {section.precision!r} needs a GPU; on the CPU set it to 'bf16-mixed' or '32-true'"
+        )
+    return trainer
 
 
 def _summary(recipe: Recipe, module: TaggerModule, data: TaggerData, seconds: float) -> dict[str, Any]:
