@@ -183,6 +183,11 @@ class EventDataset(Dataset):
         file = np.repeat(np.arange(len(self.files), dtype=np.int32), np.diff(self._first))
         return file if self._indices is None else file[self._indices]
 
+    def number_in_file(self) -> np.ndarray:
+        """Number of each event in the file that it comes from, from 0, int64 [len]; reads nothing."""
+        events = np.arange(len(self)) if self._indices is None else self._indices
+        return events - self._first[self.file_of_events()]
+
     def event_keys(self) -> tuple[np.ndarray, np.ndarray]:
         """What names each event for ever: source, int32 [len], as :attr:`sources` counts, and ``id``, int64 [len].
 

@@ -30,6 +30,7 @@ from panoptag_pyg.training.checkpoint import LAST, SafeCheckpointIO, build_model
 from panoptag_pyg.training.compilation import compile_model
 from panoptag_pyg.training.cpu import cpu_threads
 from panoptag_pyg.training.data import Paths, TaggerData, epochs_done
+from panoptag_pyg.training.launch import devices_and_nodes
 from panoptag_pyg.training.module import TaggerModule
 from panoptag_pyg.training.process_weights import check_weighted
 from panoptag_pyg.training.quiet import quiet_lightning
@@ -49,7 +50,7 @@ from panoptag_pyg.training.run_folder import (
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM while training; the run folder is complete up to the last finished epoch."""
+    """Ctrl-C or SIGTERM while training; the run folder is complete up to its last checkpoint."""
 
 
 @dataclass
@@ -86,8 +87,8 @@ def train(
         data: file, files, folder or glob of the training events.
         output: the run folder.
         validation: validation events. Default ``None``: a share of ``data``, see :class:`TaggerData`.
-        resume: go on from the last finished epoch in ``output``; from the start, if there is none. The result is that
-            of a run never stopped. Default ``False``.
+        resume: go on from ``last.ckpt`` in ``output``; from the start, if there is none. The result is that of a run
+            never stopped. Default ``False``.
         overwrite: remove an earlier run in ``output`` first. Default ``False``.
         callbacks: further Lightning callbacks.
 
@@ -111,7 +112,9 @@ def train(
         model,
         task,
         recipe,
-        lambda: datamodule.num_steps(recipe.train.max_epochs),  # asked for when the number of ranks is known
+        lambda: datamodule.num_steps(
+            recipe.train.max_epochs, recipe.train.accumulate_batches
+        ),  # asked for when the number of ranks is known
         {"training": len(datamodule.training), "validation": len(datamodule.validation)},
     )
     if last is not None:
@@ -121,7 +124,7 @@ def train(
 
     # Reads and validates all events, validation's too: what is wrong with them must show before anything is written.
     summary = _summary(recipe, module, datamodule, earlier_seconds(output) if last is not None else 0.0)
-    checkpoints, watch = RunCheckpoints(output), InterruptWatch()
+    checkpoints, watch = RunCheckpoints(output, recipe.train.checkpoint_every_steps), InterruptWatch()
     with quiet_lightning(), cpu_threads(recipe.train.threads), _signals_restored():
         trainer = _trainer(recipe, output, [Reporter(), MetricsFile(output / METRICS), checkpoints, watch], callbacks)
         compile_model(model, recipe.train.compile, trainer.strategy.root_device)
@@ -140,7 +143,9 @@ def train(
                 raise
             _finish(summary, "interrupted", trainer, checkpoints, start)
             save_summary(output, summary)
-            raise TrainingInterrupted(f"stopped; epochs kept in {output}: {summary['epochs']}") from stop
+            kept = checkpoints.kept
+            batches = f", and {kept.batches} batches of the next" if kept.batches else ""
+            raise TrainingInterrupted(f"stopped; epochs kept in {output}: {kept.epoch}{batches}") from stop
         _finish(summary, "finished", trainer, checkpoints, start)
     save_summary(output, summary)
     return Run(output, summary, is_main_process())
@@ -155,6 +160,7 @@ def fit_normalisation(model: nn.Module, data: TaggerData) -> None:
 
 def _trainer(recipe: Recipe, output: Path, own: list[Callback], further: list[Callback] | None) -> pl.Trainer:
     section = recipe.train
+    devices, num_nodes = devices_and_nodes(section)
     callbacks = [*own, *(further or [])]
     if section.ema_decay is not None or section.swa_epochs is not None:
         callbacks.append(WeightAverage(section, recipe.data))
@@ -165,11 +171,12 @@ def _trainer(recipe: Recipe, output: Path, own: list[Callback], further: list[Ca
     try:
         trainer = pl.Trainer(
             accelerator=section.accelerator,
-            devices=section.devices,
-            num_nodes=section.num_nodes,
+            devices=devices,
+            num_nodes=num_nodes,
             precision=section.precision,
             max_epochs=section.max_epochs,
             gradient_clip_val=section.gradient_clip,
+            accumulate_grad_batches=section.accumulate_batches,
             logger=TensorBoardLogger(output, name="", version=TENSORBOARD),
             callbacks=callbacks,
             plugins=[SafeCheckpointIO()],

@@ -152,6 +152,9 @@ class TrainSection(StrictConfig):
     swa_epochs: Annotated[
         Positive | None, Field(description="judge the mean of the weights over so many last epochs; off if absent")
     ] = None
+    accumulate_batches: Annotated[
+        Positive, Field(description="batches of one optimiser step: as one batch so much larger, in the memory of one")
+    ] = 1
     early_stopping: Annotated[
         Positive | None, Field(description="stop after so many epochs without a lower validation loss; off if absent")
     ] = None
@@ -173,6 +176,10 @@ class TrainSection(StrictConfig):
         None
     )
     log_every_steps: Annotated[Positive, Field(description="steps between two points of TensorBoard's curves")] = 50
+    checkpoint_every_steps: Annotated[
+        Positive | None,
+        Field(description="optimiser steps between two last.ckpt within an epoch; only at its end if absent"),
+    ] = None
 
     @model_validator(mode="after")
     def _one_average(self) -> TrainSection:
