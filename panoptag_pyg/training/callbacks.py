@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from panoptag_pyg.output import write_text
+from panoptag_pyg.training.averaging import averaged_weights
 from panoptag_pyg.training.checkpoint import BEST, LAST
 from panoptag_pyg.training.position import Position, position
 
@@ -158,7 +159,8 @@ class RunCheckpoints(Checkpoint):
         if loss < self.best_loss:
             self.best_loss, self.best_epoch = loss, trainer.current_epoch + 1
             self.best_metrics = dict(pl_module.epoch_metrics)
-            trainer.save_checkpoint(self.folder / BEST, weights_only=True)
+            with averaged_weights(trainer):
+                trainer.save_checkpoint(self.folder / BEST, weights_only=True)
         self._save(trainer)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:

@@ -14,6 +14,7 @@ from torch_geometric.data import HeteroData
 from panoptag_pyg.errors import EventFileError
 from panoptag_pyg.events import EventDataset, EventLoader
 from panoptag_pyg.training.position import Position, position
+from panoptag_pyg.training.process_weights import process_factors
 from panoptag_pyg.training.recipe import DataSection
 from panoptag_pyg.training.step_loss import with_step_norms
 
@@ -74,6 +75,10 @@ class TaggerData(pl.LightningDataModule):
                 raise EventFileError(f"{_names(paths)}: the {name} events have no jet at all")
             if not part.num_pfos().any():
                 raise EventFileError(f"{_names(paths)}: the {name} events have no PFO at all")
+        self.process_factors = process_factors(section.process_weights, self.training, self.validation)
+        if self.process_factors:
+            self.training = self.training.with_process_weights(self.process_factors)
+            self.validation = self.validation.with_process_weights(self.process_factors)
 
     def loader(self, training: bool, epoch: int = 0, start: int = 0) -> EventLoader:
         """A loader of the training or of the validation events.
@@ -140,15 +145,21 @@ class TaggerData(pl.LightningDataModule):
         lengths = (len(self.loader(training=True, epoch=epoch)) for epoch in range(max_epochs))
         return sum(-(-length // accumulate_batches) for length in lengths)
 
-    def normalisation_sample(self) -> HeteroData:
-        """Some training events as one batch, drawn with the split's seed."""
+    def normalisation_events(self) -> EventDataset:
+        """Some training events, drawn with the split's seed."""
         rng = np.random.default_rng((self.section.split_seed, 1))
         number = min(self.section.normalisation_events, len(self.training))
-        return self.training.get_batch(np.sort(rng.choice(len(self.training), number, replace=False)))
+        return self.training.select(np.sort(rng.choice(len(self.training), number, replace=False)))
+
+    def normalisation_sample(self) -> HeteroData:
+        """Those events as one batch."""
+        events = self.normalisation_events()
+        return events.get_batch(np.arange(len(events)))
 
     def summary(self) -> dict[str, Any]:
         """What ``summary.json`` says about the data."""
-        return {"training": _describe(self.training), "validation": _describe(self.validation)}
+        factors = {"process_weights": self.process_factors} if self.process_factors else {}
+        return {"training": _describe(self.training), "validation": _describe(self.validation), **factors}
 
 
 class LazyLoader:

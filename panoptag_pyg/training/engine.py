@@ -24,12 +24,15 @@ from panoptag_pyg import __version__
 from panoptag_pyg.errors import ConfigError, PanopTagError
 from panoptag_pyg.output import write_text
 from panoptag_pyg.tasks import build_task
+from panoptag_pyg.training.averaging import WeightAverage
 from panoptag_pyg.training.callbacks import InterruptWatch, MetricsFile, Reporter, RunCheckpoints
 from panoptag_pyg.training.checkpoint import LAST, SafeCheckpointIO, build_model, needed_fields
+from panoptag_pyg.training.compilation import compile_model
 from panoptag_pyg.training.cpu import cpu_threads
 from panoptag_pyg.training.data import Paths, TaggerData, epochs_done
 from panoptag_pyg.training.launch import devices_and_nodes
 from panoptag_pyg.training.module import TaggerModule
+from panoptag_pyg.training.process_weights import check_weighted
 from panoptag_pyg.training.quiet import quiet_lightning
 from panoptag_pyg.training.recipe import Recipe
 from panoptag_pyg.training.run_folder import (
@@ -102,13 +105,16 @@ def train(
     task = build_task(recipe.task.name, **recipe.task.options)
     fields = needed_fields(model, task)
     datamodule = TaggerData(recipe.data, data, validation, recipe.train.seed, fields, task.processes)
+    check_weighted(recipe.data.process_weights, task)
     task.fit(datamodule.training)
     last = output / LAST if resume and (output / LAST).is_file() else None
     module = TaggerModule(
         model,
         task,
         recipe,
-        lambda: datamodule.num_steps(recipe.train.max_epochs, recipe.train.accumulate_batches),  # asked for when the number of ranks is known
+        lambda: datamodule.num_steps(
+            recipe.train.max_epochs, recipe.train.accumulate_batches
+        ),  # asked for when the number of ranks is known
         {"training": len(datamodule.training), "validation": len(datamodule.validation)},
     )
     if last is not None:
@@ -121,6 +127,7 @@ def train(
     checkpoints, watch = RunCheckpoints(output, recipe.train.checkpoint_every_steps), InterruptWatch()
     with quiet_lightning(), cpu_threads(recipe.train.threads), _signals_restored():
         trainer = _trainer(recipe, output, [Reporter(), MetricsFile(output / METRICS), checkpoints, watch], callbacks)
+        compile_model(model, recipe.train.compile, trainer.strategy.root_device)
         start = time.monotonic()
         try:
             if is_main_process():
@@ -155,12 +162,14 @@ def _trainer(recipe: Recipe, output: Path, own: list[Callback], further: list[Ca
     section = recipe.train
     devices, num_nodes = devices_and_nodes(section)
     callbacks = [*own, *(further or [])]
+    if section.ema_decay is not None or section.swa_epochs is not None:
+        callbacks.append(WeightAverage(section, recipe.data))
     if section.early_stopping is not None:
         callbacks.append(
             EarlyStopping("val_loss", patience=section.early_stopping, mode="min", check_on_train_epoch_end=True)
         )
     try:
-        return pl.Trainer(
+        trainer = pl.Trainer(
             accelerator=section.accelerator,
             devices=devices,
             num_nodes=num_nodes,
@@ -184,6 +193,11 @@ def _trainer(recipe: Recipe, output: Path, own: list[Callback], further: list[Ca
             f"train.accelerator = {section.accelerator!r} with train.devices = {section.devices!r} and "
             f"train.precision = {section.precision!r} can't be used here ({reason})"
         ) from error
+    if trainer.precision != section.precision:  # Lightning takes another in its place
+        raise ConfigError(
+            f"train.precision = {section.precision!r} needs a GPU; on the CPU set it to 'bf16-mixed' or '32-true'"
+        )
+    return trainer
 
 
 def _summary(recipe: Recipe, module: TaggerModule, data: TaggerData, seconds: float) -> dict[str, Any]:

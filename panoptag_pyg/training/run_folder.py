@@ -106,6 +106,13 @@ def check_resumable(last: Path, module: TaggerModule) -> None:
                     f"{last.parent}: was started with {section}.{key} = {old!r}, the recipe now says {new!r}; "
                     "go on with the old value, or choose another folder"
                 )
+    for key in ("ema_decay", "swa_epochs"):  # the weights to go on with aren't those that the checkpoint shows
+        old, new = before["train"][key], now["train"][key]
+        if old != new:
+            raise ConfigError(
+                f"{last.parent}: was started with train.{key} = {old!r}, the recipe now says {new!r}; "
+                "go on with the old value, or choose another folder"
+            )
     data = checkpoint[ENTRY].get("data", {})
     if data != module.data_summary:
         raise ConfigError(
