@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -108,7 +108,9 @@ def train(
         model,
         task,
         recipe,
-        lambda: datamodule.num_steps(recipe.train.max_epochs, recipe.train.accumulate_batches),  # asked for when the number of ranks is known
+        lambda: datamodule.num_steps(
+            recipe.train.max_epochs, recipe.train.accumulate_batches
+        ),  # asked for when the number of ranks is known
         {"training": len(datamodule.training), "validation": len(datamodule.validation)},
     )
     if last is not None:
@@ -130,6 +132,10 @@ def train(
             trainer.fit(module, datamodule=datamodule, ckpt_path=last)
         except (PanopTagError, OSError):
             drop_stillborn(output)
+            if (output / LAST).exists():
+                _finish(summary, "failed", trainer, checkpoints, start)
+                with suppress(PanopTagError, OSError):
+                    save_summary(output, summary)
             raise
         except (SystemExit, KeyboardInterrupt) as stop:
             if watch.reason is None and not isinstance(stop, KeyboardInterrupt):
