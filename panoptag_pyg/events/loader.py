@@ -108,7 +108,7 @@ class EventLoader:
             yield from window
 
     def batch_events(self, number: int) -> np.ndarray:
-        """Which of :attr:`dataset`'s events make up batch ``number`` of the current epoch, counted from its beginning."""
+        """Which of :attr:`dataset`'s events make up batch ``number`` of the current epoch, counted from 0."""
         for window in self._plan():
             if number < len(window):
                 return window[number]

@@ -169,14 +169,15 @@ class RunCheckpoints(Checkpoint):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         # Between two steps only: gradients that wait for more batches are in no checkpoint.
         accumulating = (batch_idx + 1) % trainer.accumulate_grad_batches
-        if self.every_steps and not accumulating and not trainer.is_last_batch:
-            if trainer.global_step % self.every_steps == 0:
-                pl_module.finite.settle()
-                self._save(trainer)
+        if not self.every_steps or accumulating or trainer.is_last_batch or trainer.global_step % self.every_steps:
+            return
+        pl_module.finite.settle()
+        self._save(trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
-        # SIGTERM stops all ranks between two batches, where the state is whole; Ctrl-C stops anywhere.
-        if isinstance(exception, SIGTERMException):
+        # SIGTERM stops between two batches, where the state is whole; Ctrl-C stops anywhere. Of several ranks each
+        # stops when the signal reaches it: they could not agree on a state.
+        if isinstance(exception, SIGTERMException) and trainer.world_size == 1:
             now = position(trainer, trainer.datamodule.begun)  # type: ignore[attr-defined]
             if now != self.kept and now.batches and now.batches % trainer.accumulate_grad_batches == 0:
                 self._save(trainer)

@@ -169,7 +169,7 @@ class LazyLoader:
 
     Args:
         loader: the loader.
-        accumulate_batches: batches of an optimiser step; beyond one, each batch is told of the others' labels. Default 1.
+        accumulate_batches: batches of an optimiser step; of several each is told of the others' labels. Default 1.
         norms: denominators of a batch's losses; needed with more than one. Default: none.
     """
 

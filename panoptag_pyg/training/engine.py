@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -137,6 +137,10 @@ def train(
             trainer.fit(module, datamodule=datamodule, ckpt_path=last)
         except (PanopTagError, OSError):
             drop_stillborn(output)
+            if (output / LAST).exists():
+                _finish(summary, "failed", trainer, checkpoints, start)
+                with suppress(PanopTagError, OSError):
+                    save_summary(output, summary)
             raise
         except (SystemExit, KeyboardInterrupt) as stop:
             if watch.reason is None and not isinstance(stop, KeyboardInterrupt):

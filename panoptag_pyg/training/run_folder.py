@@ -129,8 +129,8 @@ def check_resumable(last: Path, module: TaggerModule) -> None:
             old, new = before["train"][key], now["train"][key]
             if old != new:
                 raise ConfigError(
-                    f"{last.parent}: was stopped within epoch {position.epoch + 1}, begun with train.{key} = {old!r}, the "
-                    f"recipe now says {new!r}; go on with the old value, or choose another folder"
+                    f"{last.parent}: was stopped within epoch {position.epoch + 1}, begun with train.{key} = {old!r}, "
+                    f"the recipe now says {new!r}; go on with the old value, or choose another folder"
                 )
     done = position.epoch + (position.batches > 0)
     if done > module.recipe.train.max_epochs:
