@@ -120,7 +120,7 @@ class TaggerModule(pl.LightningModule):
     ) -> None:
         """Clip, and stop at a gradient that isn't finite; with gradient scaling such a step is left out instead."""
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        scaled = self.recipe.train.precision == "16-mixed"
+        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
         if gradient_clip_val:
             norm = torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
         elif not scaled:

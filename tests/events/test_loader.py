@@ -98,7 +98,7 @@ def test_batches_move_between_devices(dataset: EventDataset) -> None:
 def test_an_epoch_begun_in_its_middle_is_the_rest_of_it(
     dataset: EventDataset, rng: np.random.Generator, options: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("panoptag_pyg.events.sampling.WINDOW_EVENTS", 150)
+    monkeypatch.setattr("panoptag_pyg.events.sampling.WINDOW_PFOS", 1500)  # some 160 events
     loader = EventLoader(dataset, shuffle=True, seed=2, **options)
     loader.set_epoch(4)
     whole = list(loader)
