@@ -92,7 +92,7 @@ class TaggerData(pl.LightningDataModule):
         loader = EventLoader(
             self.training if training else self.validation,
             batch_size=self.section.batch_size,
-            max_pfos_per_batch=self.section.max_pfos_per_batch,
+            max_pfos_per_batch=self.section.pfo_budget,
             shuffle=training,
             seed=self.seed,
             num_workers=self.section.num_workers,
@@ -140,7 +140,7 @@ class TaggerData(pl.LightningDataModule):
             max_epochs: how many.
             accumulate_batches: batches of a step; an epoch's last step may have fewer. Default 1.
         """
-        if self.section.max_pfos_per_batch is None:
+        if self.section.pfo_budget is None:
             return max_epochs * -(-len(self.loader(training=True)) // accumulate_batches)
         lengths = (len(self.loader(training=True, epoch=epoch)) for epoch in range(max_epochs))
         return sum(-(-length // accumulate_batches) for length in lengths)

@@ -25,6 +25,7 @@ from panoptag_pyg.errors import ConfigError, PanopTagError
 from panoptag_pyg.output import write_text
 from panoptag_pyg.tasks import build_task
 from panoptag_pyg.training.averaging import WeightAverage
+from panoptag_pyg.training.budget import BudgetSearch, known_budget, resolved_text
 from panoptag_pyg.training.callbacks import InterruptWatch, MetricsFile, Reporter, RunCheckpoints
 from panoptag_pyg.training.checkpoint import LAST, SafeCheckpointIO, build_model, needed_fields
 from panoptag_pyg.training.compilation import compile_model
@@ -47,6 +48,7 @@ from panoptag_pyg.training.run_folder import (
     prepare_output,
     save_summary,
 )
+from panoptag_pyg.training.trial import check_precision
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -100,6 +102,8 @@ def train(
     """
     output = Path(output)
     check_output(output, resume, overwrite)
+    if resume:
+        recipe = known_budget(recipe, output / LAST)
     torch.manual_seed(recipe.train.seed)
     model = build_model(recipe)
     task = build_task(recipe.task.name, **recipe.task.options)
@@ -132,7 +136,7 @@ def train(
         try:
             if is_main_process():
                 prepare_output(output, overwrite)
-                write_text(output / RECIPE, f"# Resolved by panoptag-pyg {__version__}\n{recipe.to_toml()}")
+                write_text(output / RECIPE, resolved_text(recipe))
             save_summary(output, summary)
             trainer.fit(module, datamodule=datamodule, ckpt_path=last)
         except (PanopTagError, OSError):
@@ -165,9 +169,9 @@ def fit_normalisation(model: nn.Module, data: TaggerData) -> None:
 def _trainer(recipe: Recipe, output: Path, own: list[Callback], further: list[Callback] | None) -> pl.Trainer:
     section = recipe.train
     devices, num_nodes = devices_and_nodes(section)
-    callbacks = [*own, *(further or [])]
+    callbacks = [BudgetSearch(output / RECIPE), *own, *(further or [])]
     if section.ema_decay is not None or section.swa_epochs is not None:
-        callbacks.append(WeightAverage(section, recipe.data))
+        callbacks.append(WeightAverage(section))
     if section.early_stopping is not None:
         callbacks.append(
             EarlyStopping("val_loss", patience=section.early_stopping, mode="min", check_on_train_epoch_end=True)
@@ -197,10 +201,7 @@ def _trainer(recipe: Recipe, output: Path, own: list[Callback], further: list[Ca
             f"train.accelerator = {section.accelerator!r} with train.devices = {section.devices!r} and "
             f"train.precision = {section.precision!r} can't be used here ({reason})"
         ) from error
-    if trainer.precision != section.precision:  # Lightning takes another in its place
-        raise ConfigError(
-            f"train.precision = {section.precision!r} needs a GPU; on the CPU set it to 'bf16-mixed' or '32-true'"
-        )
+    check_precision(section, trainer.strategy.root_device)
     return trainer
 
 

@@ -16,6 +16,7 @@ from panoptag_pyg.errors import PanopTagError
 from panoptag_pyg.tasks import Sums, Task
 from panoptag_pyg.training.checkpoint import ENTRY
 from panoptag_pyg.training.finite import FiniteWatch
+from panoptag_pyg.training.optimizer import build_optimizer
 from panoptag_pyg.training.position import (
     begin_epoch_anew,
     of_all_ranks,
@@ -176,13 +177,7 @@ class TaggerModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         train = self.recipe.train
-        optimizer = torch.optim.AdamW(
-            self.parameters(),
-            lr=train.lr,
-            weight_decay=train.weight_decay,
-            # One kernel for all parameters. With 16-bit gradient scaling it can't be combined with clipping.
-            fused=train.precision != "16-mixed",
-        )
+        optimizer = build_optimizer(self.parameters(), train)
         num_steps = self.num_steps()
         epoch = num_steps / train.max_epochs
         warmup = round(train.warmup_epochs * epoch)

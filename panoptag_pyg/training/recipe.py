@@ -85,7 +85,8 @@ class DataSection(StrictConfig):
         Positive | None, Field(description="events per batch; 64 if neither this nor the next is set")
     ] = None
     max_pfos_per_batch: Annotated[
-        Positive | None, Field(description="PFOs per batch, instead of a number of events")
+        Positive | Literal["auto"] | None,
+        Field(description="PFOs per batch, instead of a number of events; 'auto' finds the most that fit into memory"),
     ] = None
     validation_fraction: Annotated[
         float,
@@ -124,6 +125,13 @@ class DataSection(StrictConfig):
         if self.batch_size is None and self.max_pfos_per_batch is None:
             self.batch_size = 64
         return self
+
+    @property
+    def pfo_budget(self) -> int | None:
+        """:attr:`max_pfos_per_batch`, once it is a number."""
+        if isinstance(self.max_pfos_per_batch, str):
+            raise ConfigError("data.max_pfos_per_batch = 'auto' has to be found first: a run does, or set a number")
+        return self.max_pfos_per_batch
 
 
 class TrainSection(StrictConfig):
