@@ -96,7 +96,7 @@ def check_resumable(last: Path, module: TaggerModule) -> None:
     """
     checkpoint = read_checkpoint(last)
     before, now = checkpoint_recipe(checkpoint, last).model_dump(), module.recipe.model_dump()
-    for section in ("model", "data", "task"):
+    for section in ("model", "data", "task", "augmentation"):
         for key in sorted({*before[section], *now[section]}):
             old, new = before[section].get(key), now[section].get(key)
             # Workers change the speed, not the result.
