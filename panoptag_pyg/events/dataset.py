@@ -137,8 +137,9 @@ class EventDataset(Dataset):
         wanted, place = np.unique(chosen, return_inverse=True)
         blocks = []
         for number, start, stop in self._pieces(wanted):
-            file = self._opened.use(self.files[number])
-            block = _read_near(file, wanted[start:stop] - self._first[number], columns)
+            with self._opened.lock:
+                file = self._opened.use(self.files[number])
+                block = _read_near(file, wanted[start:stop] - self._first[number], columns)
             block.event["process"] = self._process_index[number][block.event["process"]]
             block.event["source"] = self._source_index[number][block.event["source"]]
             if len(self.fields.jet_features) > len(JET_FEATURES):
@@ -178,10 +179,11 @@ class EventDataset(Dataset):
         wanted, place = np.unique(events, return_inverse=True)
         source, event_id = np.empty(len(wanted), dtype=np.int32), np.empty(len(wanted), dtype=np.int64)
         for number, start, stop in self._pieces(wanted):
-            file = self._opened.use(self.files[number])
             rows = wanted[start:stop] - self._first[number]
-            source[start:stop] = self._source_index[number][file.column("event/source")[rows]]
-            event_id[start:stop] = file.column("event/id")[rows]
+            with self._opened.lock:
+                file = self._opened.use(self.files[number])
+                source[start:stop] = self._source_index[number][file.column("event/source")[rows]]
+                event_id[start:stop] = file.column("event/id")[rows]
         return source[place], event_id[place]
 
     def num_pfos(self) -> np.ndarray:
@@ -197,8 +199,9 @@ class EventDataset(Dataset):
             sizes = np.empty((2, int(self._first[-1])), dtype=np.int32)
             for number, file in enumerate(self.files):
                 rows = slice(self._first[number], self._first[number + 1])
-                self._opened.use(file)
-                sizes[0, rows], sizes[1, rows] = np.diff(file.pfo_offsets), np.diff(file.jet_offsets)
+                with self._opened.lock:
+                    self._opened.use(file)
+                    sizes[0, rows], sizes[1, rows] = np.diff(file.pfo_offsets), np.diff(file.jet_offsets)
             self._sizes.append(sizes)
         counts = self._sizes[0][which]
         counts = (counts if self._indices is None else counts[self._indices]).astype(np.int64)
@@ -215,8 +218,10 @@ class EventDataset(Dataset):
         counts = np.zeros(num_classes, dtype=np.int64)
         events = np.arange(len(self)) if self._indices is None else np.sort(self._indices)
         for number, start, stop in self._pieces(events):
-            file = self._opened.use(self.files[number])
-            counts += _flavours(file, np.bincount(events[start:stop] - self._first[number], minlength=file.num_events))
+            with self._opened.lock:
+                file = self._opened.use(self.files[number])
+                times = np.bincount(events[start:stop] - self._first[number], minlength=file.num_events)
+                counts += _flavours(file, times)
         return counts
 
     def _class_counts_read(self) -> np.ndarray:

@@ -24,6 +24,9 @@ from panoptag_pyg.training.checkpoint import (
 from panoptag_pyg.training.module import TaggerModule
 
 RECIPE, METRICS, SUMMARY, TENSORBOARD = "recipe.toml", "metrics.csv", "summary.json", "tensorboard"
+CHECKSUMS, CURVES, README = "checksums.json", "curves.png", "README.md"
+#: First line of the README that a run writes; one without it is somebody else's.
+README_MARK = "<!-- Written by panoptag train; without this line it is yours, and stays. -->"
 
 
 def is_main_process() -> bool:
@@ -70,9 +73,18 @@ def prepare_output(output: Path, overwrite: bool) -> None:
 
 def remove_run(output: Path) -> None:
     """Remove what a run wrote and nothing else; the folder stays."""
-    for name in (RECIPE, METRICS, SUMMARY, BEST, LAST):
+    for name in (RECIPE, METRICS, SUMMARY, CHECKSUMS, CURVES, BEST, LAST):
         (output / name).unlink(missing_ok=True)
+    if is_our_readme(output / README):
+        (output / README).unlink()
     shutil.rmtree(output / TENSORBOARD, ignore_errors=True)
+
+
+def is_our_readme(path: Path) -> bool:
+    """Whether a file is a README as runs write it."""
+    with suppress(OSError, UnicodeDecodeError), path.open(encoding="utf-8") as file:
+        return file.readline().strip() == README_MARK
+    return False
 
 
 def drop_stillborn(output: Path) -> None:
