@@ -46,7 +46,7 @@ def curves_figure(rows: Sequence[dict[str, Any]], title: str = "") -> Figure:
     # Without pyplot: nothing global, no window, and a figure that is forgotten is gone.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import MaxNLocator, NullLocator
 
     from panoptag_pyg.evaluation.style import CURVE_COLOURS, MODEL_COLOUR
 
@@ -70,6 +70,7 @@ def curves_figure(rows: Sequence[dict[str, Any]], title: str = "") -> Figure:
         axis.set_xlabel("epoch")
         axis.set_ylabel({"lr": "learning rate"}.get(name, name.replace("_", " ")))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.xaxis.set_minor_locator(NullLocator())
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
     if len(panels) > 1 or (panels and panels[0] != "lr"):

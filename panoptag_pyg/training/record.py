@@ -24,7 +24,7 @@ CURVES_SECONDS, CURVES_PATIENCE = 10.0, 20.0
 _README = """{mark}
 # {model}, task {task}
 
-A training run of [panoptag-pyg](https://pypi.org/project/panoptag-pyg/) {version}.
+A training run of panoptag-pyg {version}.
 
 | file | what it is |
 |---|---|
