@@ -110,7 +110,7 @@ class DataSection(StrictConfig):
         ),
     ] = None
     num_workers: Annotated[
-        NonNegative, Field(description="processes that read ahead; 0 reads in the training process")
+        NonNegative, Field(description="processes that read ahead; 0 reads ahead in a thread of the training process")
     ] = 0
 
     @field_validator("jet_features")
