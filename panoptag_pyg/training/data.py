@@ -99,6 +99,8 @@ class TaggerData(pl.LightningDataModule):
             pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
             rank=0 if trainer is None else trainer.global_rank,
             world_size=1 if trainer is None else trainer.world_size,
+            read_ahead=trainer is not None,
+            device=None if trainer is None else trainer.strategy.root_device,
         )
         loader.set_epoch(epoch, start)
         return loader

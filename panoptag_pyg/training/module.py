@@ -14,6 +14,7 @@ from torch_geometric.data import HeteroData
 from panoptag_pyg import __version__
 from panoptag_pyg.errors import PanopTagError
 from panoptag_pyg.tasks import Sums, Task
+from panoptag_pyg.training.augmentation import Augmentation
 from panoptag_pyg.training.checkpoint import ENTRY
 from panoptag_pyg.training.finite import FiniteWatch
 from panoptag_pyg.training.optimizer import build_optimizer
@@ -70,6 +71,9 @@ class TaggerModule(pl.LightningModule):
 
     def forward(self, batch: HeteroData) -> Tensor:
         return self.model(batch)
+
+    def on_after_batch_transfer(self, batch: HeteroData, dataloader_idx: int) -> HeteroData:
+        return Augmentation(self.recipe.augmentation)(batch) if self.trainer.training else batch
 
     def training_step(self, batch: HeteroData, batch_index: int) -> dict[str, Tensor]:
         sums = self.task.sums(self.model(batch), batch)
