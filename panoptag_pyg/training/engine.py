@@ -19,7 +19,6 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 
-from panoptag_pyg import __version__
 from panoptag_pyg.errors import ConfigError, PanopTagError
 from panoptag_pyg.output import write_text
 from panoptag_pyg.tasks import build_task
