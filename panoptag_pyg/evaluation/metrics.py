@@ -144,7 +144,8 @@ def calibration(
         bins: how many. Default 10.
 
     Shapes:
-        inputs [J] → mean predicted, observed share, number of jets, each [bins]; NaN where empty.
+        inputs [J] → mean predicted, observed share, number of jets, each [bins]; NaN where empty. Of weighted jets the
+        number is that of unweighted ones worth as much, (Σw)²/Σw².
     """
     weight = np.ones(len(probability)) if weight is None else np.asarray(weight, np.float64)
     index = np.clip((np.asarray(probability) * bins).astype(int), 0, bins - 1)
@@ -152,4 +153,5 @@ def calibration(
     with np.errstate(all="ignore"):
         predicted = np.bincount(index, weights=weight * probability, minlength=bins) / total
         observed = np.bincount(index, weights=weight * is_class, minlength=bins) / total
-    return predicted, observed, np.bincount(index, minlength=bins)
+        squares = np.bincount(index, weights=weight**2, minlength=bins)
+        return predicted, observed, np.where(squares > 0, total**2 / squares, 0.0)
