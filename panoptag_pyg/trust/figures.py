@@ -118,7 +118,8 @@ def overtraining_figure(train: Predictions, test: Predictions) -> Figure:
                     errors = np.sqrt(np.histogram(clipped, bins, weights=weight**2)[0]) / weight.sum()
                     style: dict[str, Any] = {"color": FLAVOUR_COLOURS[flavour]}
                     if trained:
-                        axes.stairs(counts, bins, fill=True, alpha=0.25, label=f"{name}, training", **style)
+                        axes.stairs(counts, bins, fill=True, alpha=0.2, label=f"{name}, training", **style)
+                        axes.stairs(counts, bins, linewidth=1, baseline=None, **style)
                     else:
                         axes.errorbar(centres, counts, errors, fmt="o", markersize=3.5, label=f"{name}, test", **style)
             axes.set(xlabel=rf"$\log\,(p_{signal} / p_\mathrm{{light}})$", ylabel="share of jets per bin", yscale="log")

@@ -128,7 +128,6 @@ def matched(train: EventDataset, test: EventDataset, seed: int) -> tuple[EventDa
     counts = [{name: int((of == name).sum()) for name in common} for of in names]
     ratio = min((counts[0][name] / counts[1][name] for name in common), default=0.0)
     scale = min(ratio, 1.0)
-    rows = []
     generator = np.random.default_rng((seed, 5))
     picked = []
     for name in common:

@@ -144,8 +144,8 @@ def stability_section(
         "The cut stays where it is on the events as they are, and the detector changes. A resolution gets worse by "
         "noise added to each track, in units of the track's own σ; it gets better by shrinking the impact parameters "
         "of tracks that descend from no b or c hadron, whose true value is 0; the σ that the tagger reads stays in "
-        "both, and is scaled alone in lines of its own. The energy scale is that of all PFOs and jets together. Changes "
-        "are relative, with the uncertainty of the same events tagged twice.",
+        "both, and is scaled alone in lines of its own. The energy scale is that of all PFOs and jets together. "
+        "Changes are relative, with the uncertainty of the same events tagged twice.",
         checks,
         numbers,
         [("Relative change at cuts that stay", header, rows)],

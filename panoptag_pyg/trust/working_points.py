@@ -209,8 +209,9 @@ def transfer_section(jets: Predictions, reference: str, seen: tuple[str, ...], s
     for signal, index, efficiency in CARRIED:
         key = f"{signal} {100 * efficiency:g} %"
         curve = rejection_curve(
-            discriminant(home.logits, index), home.flavour == index, home.flavour == 0, [efficiency], home.weight
-        )
+            discriminant(home.logits, index), home.flavour == index, home.flavour == 0, [efficiency], home.weight,
+            names=(signal, "light"),
+        )  # fmt: skip
         cut = curve.points[0].threshold
         if cut is None:
             section.checks.append(told(f"cut {key}", f"none: {curve.points[0].missing}"))

@@ -6,29 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers.scores import made_up_scores
 from scipy.special import softmax
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score, confusion_matrix, roc_auc_score, roc_curve
 
-from panoptag_pyg.evaluation import Predictions, evaluate
+from panoptag_pyg.evaluation import evaluate
 from panoptag_pyg.evaluation.metrics import calibration
 
 EFFICIENCIES = (0.5, 0.8)
-
-
-def made_up(rng: np.random.Generator, weight: np.ndarray | None = None, num_events: int = 240) -> Predictions:
-    """Scores of a middling tagger on events of 1 to 6 jets of two processes."""
-    per_event = rng.integers(1, 7, num_events)
-    event = np.repeat(np.arange(num_events), per_event)
-    flavour = rng.choice(3, len(event), p=[0.5, 0.2, 0.3])
-    zeros = np.zeros(len(event), np.float32)
-    of_event = np.ones(num_events) if weight is None else weight
-    return Predictions(
-        logits=(rng.normal(0, 1, (len(event), 3)) + 1.5 * np.eye(3)[flavour]).astype(np.float32),
-        flavour=flavour.astype(np.int8), process=(event % 2).astype(np.int16), event_index=event, event_id=event,
-        file=zeros.astype(np.int32), jet_index=zeros.astype(np.int32), pt=zeros + 50, eta=zeros, phi=zeros, mass=zeros,
-        weight=of_event[event].astype(np.float32), process_names=("ttbar", "ZH"), num_events=num_events,
-    )  # fmt: skip
 
 
 def values(report) -> list[float]:
@@ -43,7 +29,7 @@ def values(report) -> list[float]:
 
 
 def test_numbers_are_those_of_sklearn(rng: np.random.Generator) -> None:
-    jets = made_up(rng, rng.exponential(1, 240))
+    jets = made_up_scores(rng, weight=rng.exponential(1, 240))
     report = evaluate(jets, replicas=20)
     for index, process in enumerate(jets.process_names):
         chosen = jets.select(jets.process == index)
@@ -64,7 +50,7 @@ def test_numbers_are_those_of_sklearn(rng: np.random.Generator) -> None:
 
 def test_weights_of_one_change_nothing(rng: np.random.Generator) -> None:
     """Nor does one weight for all: only the ratios of weights mean anything."""
-    jets = made_up(rng)
+    jets = made_up_scores(rng)
     plain = evaluate(jets, replicas=20)
     for constant in (1.0, 8.0):  # a power of two: no rounding
         weighted = evaluate(replace(jets, weight=np.full(len(jets), constant, np.float32)), replicas=20)
@@ -75,7 +61,7 @@ def test_weights_of_one_change_nothing(rng: np.random.Generator) -> None:
 
 def test_a_weight_of_three_is_three_copies_and_one_of_zero_is_none(rng: np.random.Generator) -> None:
     weight = rng.integers(0, 4, 240).astype(np.float64)
-    jets = made_up(rng, weight)
+    jets = made_up_scores(rng, weight=weight)
     copies = np.repeat(np.arange(len(jets)), jets.weight.astype(int))
     unit = replace(jets.select(copies), weight=np.ones(len(copies), np.float32))
     a, b = (evaluate(x, replicas=20).of("all") for x in (jets, unit))
@@ -89,7 +75,7 @@ def test_a_weight_of_three_is_three_copies_and_one_of_zero_is_none(rng: np.rando
 
 def test_uncertainties_grow_with_the_spread_of_weights(rng: np.random.Generator) -> None:
     """The interval of a weighted accuracy is the delta method's, with whole events as the units."""
-    jets = made_up(rng, rng.exponential(1, 1500), num_events=1500)
+    jets = made_up_scores(rng, 1500, weight=rng.exponential(1, 1500))
     accuracy = evaluate(jets, replicas=400).of("all").accuracy
     weight = jets.weight.astype(np.float64)
     residual = weight * ((jets.logits.argmax(axis=1) == jets.flavour) - accuracy.value)
@@ -99,7 +85,7 @@ def test_uncertainties_grow_with_the_spread_of_weights(rng: np.random.Generator)
 
 
 def test_the_worth_of_weighted_jets_is_told(rng: np.random.Generator) -> None:
-    jets = made_up(rng, rng.exponential(1, 240))
+    jets = made_up_scores(rng, weight=rng.exponential(1, 240))
     report = evaluate(jets, replicas=20)
     of_class = [jets.weight[jets.flavour == c].astype(np.float64) for c in range(3)]
     worth = [w.sum() ** 2 / (w**2).sum() for w in of_class]
@@ -111,7 +97,7 @@ def test_the_worth_of_weighted_jets_is_told(rng: np.random.Generator) -> None:
 
 def test_calibration(rng: np.random.Generator) -> None:
     """Copies of jets as the reference: scikit-learn's curve knows no weights."""
-    jets = made_up(rng, rng.integers(1, 5, 240).astype(np.float64))
+    jets = made_up_scores(rng, weight=rng.integers(1, 5, 240).astype(np.float64))
     p, weight = softmax(jets.logits.astype(np.float64), axis=1)[:, 2], jets.weight.astype(int)
     happened = jets.flavour == 2
     observed, predicted = calibration_curve(np.repeat(happened, weight), np.repeat(p, weight), n_bins=10)
