@@ -62,7 +62,12 @@ class Calibration:
                 f"the calibration is of the classes {', '.join(self.class_names)}, the scores are of "
                 f"{', '.join(predictions.class_names)}; fit one with panoptag check"
             )
-        return replace(predictions, logits=self.apply(predictions.logits).astype(np.float32))
+        logits = self.apply(predictions.logits).astype(np.float32)
+        return replace(predictions, logits=logits, calibration=json.dumps(self.to_dict()))
+
+    def __str__(self) -> str:
+        biases = ", ".join(f"{name} {bias:+.3f}" for name, bias in zip(self.class_names, self.biases, strict=True))
+        return f"T = {self.temperature:.3f}, biases {biases}"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able."""
