@@ -256,7 +256,9 @@ def fit_calibration(
     )
 
 
-def undo_loss(logits: np.ndarray, class_weights: Sequence[float], gamma: float) -> np.ndarray:
+def undo_loss(
+    logits: np.ndarray, class_weights: Sequence[float], gamma: float, label_smoothing: float = 0.0
+) -> np.ndarray:
     r"""Logits of the probabilities that a class-weighted focal loss asks for, without any fit.
 
     The loss :math:`-w_y (1 - q_y)^\gamma \log q_y` is smallest on average not where q is the probability π of the
@@ -265,12 +267,14 @@ def undo_loss(logits: np.ndarray, class_weights: Sequence[float], gamma: float) 
     .. math::
         \pi_c \propto \frac{q_c}{w_c (1 - q_c)^{\gamma - 1} \left[(1 - q_c) - \gamma q_c \log q_c\right]}
 
-    At γ = 0 this is :math:`q_c / w_c`, the correction of the prior for class weights.
+    At γ = 0 this is :math:`q_c / w_c`, the correction of the prior for class weights. With label smoothing ε that is
+    :math:`(1 - \epsilon)\pi_c + \epsilon / C`, which is solved for π; what comes out below 10⁻⁹ is set to that.
 
     Args:
         logits: raw output; q is their softmax.
         class_weights: w of each class; a class of weight 0 was never taught and gets no probability.
         gamma: γ.
+        label_smoothing: ε. Default 0.
 
     Shapes:
         logits [J, C] → [J, C], float64, normalised: their exponentials sum to 1.
@@ -286,4 +290,9 @@ def undo_loss(logits: np.ndarray, class_weights: Sequence[float], gamma: float) 
     with np.errstate(divide="ignore"):
         log_pi = log_q - np.log(weights) - (gamma - 1) * others - np.log(np.exp(others) - gamma * q * log_q)
     log_pi[:, weights <= 0] = -np.inf
-    return log_pi - np.logaddexp.reduce(log_pi, axis=1)[:, None]
+    log_pi -= np.logaddexp.reduce(log_pi, axis=1)[:, None]
+    if label_smoothing:
+        even = label_smoothing / log_q.shape[1]
+        log_pi = np.log(np.maximum((np.exp(log_pi) - even) / (1 - label_smoothing), 1e-9))
+        log_pi -= np.logaddexp.reduce(log_pi, axis=1)[:, None]
+    return log_pi

@@ -52,7 +52,7 @@ def calibration_section(
     weights, names = [float(w) for w in task.class_weights], jets.class_names
     logits = {RAW: test.logits.astype(np.float64)}
     if (task.class_weights > 0).all():
-        logits[UNDONE] = undo_loss(test.logits, weights, task.gamma)
+        logits[UNDONE] = undo_loss(test.logits, weights, task.gamma, task.label_smoothing)
     fits: dict[str, Calibration] = {}
     checks, offered = [], None
     try:

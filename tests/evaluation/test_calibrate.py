@@ -109,11 +109,13 @@ def test_saved_and_loaded(tmp_path, rng):
             Calibration.load(name)
 
 
-@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
-def test_the_minimum_of_the_loss_is_taken_back_to_the_probabilities(rng, gamma):
+@pytest.mark.parametrize(
+    ("gamma", "smoothing"), [(0.0, 0.0), (0.5, 0.0), (1.0, 0.0), (2.0, 0.0), (0.0, 0.2), (1.0, 0.1)]
+)
+def test_the_minimum_of_the_loss_is_taken_back_to_the_probabilities(rng, gamma, smoothing):
     """Where the task's own loss is smallest on average, ``undo_loss`` gives the probabilities that it averaged over."""
     weights, truth = rng.uniform(0.3, 3, 3), softmax(rng.normal(0, 1.5, 3))
-    task = FlavourTagging(gamma=gamma, class_weights=weights.tolist()).double()
+    task = FlavourTagging(gamma=gamma, class_weights=weights.tolist(), label_smoothing=smoothing).double()
     w = torch.tensor(weights)
     task.class_weights = w
 
@@ -125,7 +127,7 @@ def test_the_minimum_of_the_loss_is_taken_back_to_the_probabilities(rng, gamma):
         return total.item(), logits.grad[0, 1:].numpy()
 
     found = minimize(mean_loss, [0.0, 0.0], jac=True, method="BFGS", options={"gtol": 1e-10})
-    undone = undo_loss(np.array([[0.0, *found.x]]), weights, gamma)
+    undone = undo_loss(np.array([[0.0, *found.x]]), weights, gamma, smoothing)
     assert np.exp(undone[0]) == pytest.approx(truth, rel=1e-4)
 
 
