@@ -7,7 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
-from .tagging import Data, Device, MoreData, Overwrite, Run, Threads, open_events, training_data
+from .tagging import (
+    CalibrationFile,
+    Data,
+    Device,
+    MoreData,
+    Overwrite,
+    Run,
+    Threads,
+    load_calibration,
+    open_events,
+    training_data,
+)
 
 
 def evaluate(
@@ -20,6 +31,7 @@ def evaluate(
             "--output", "-o", help="Folder for tables and figures. Default: RUN/evaluation.", show_default=False
         ),
     ] = None,
+    calibration: CalibrationFile = None,
     overwrite: Overwrite = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Events per batch.")] = 64,
     device: Device = "auto",
@@ -45,6 +57,7 @@ def evaluate(
         output = (run if run.is_dir() else run.parent) / "evaluation"
     place = choose_device(device, threads)
     model, recipe = load_tagger(run)
+    calibrated = load_calibration(calibration, recipe)
     if recipe.task.name != "flavour":
         return _evaluate_task(
             run, model, recipe, [*data, *(more_data or [])], output, overwrite, batch_size, place, replicas, seed
@@ -58,10 +71,13 @@ def evaluate(
             "has no jet with a known one; use panoptag predict for data without truth"
         )
     predictions = predict_jets(model, dataset, batch_size, device=place, recipe=recipe.to_json())
+    if calibrated is not None:
+        predictions = calibrated.of(predictions)
     counting, quantity = track_counting_scores(dataset)
     trained = training_data(run)
     notes = [f"Track counting: the n-th largest {quantity} of a jet's tracks with pT > 1 GeV and |d0| < 2 mm."]
     notes += _flattery(dataset, trained)
+    notes += [f"The scores are calibrated: {calibrated}."] if calibrated is not None else []
     told = getattr(model, "report", None)
     report = evaluate_scores(
         predictions,

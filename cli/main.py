@@ -35,6 +35,7 @@ VERBS = (
     Verb("inspect", "Say what is in event files; --check reads and validates every column."),
     Verb("train", "Train a tagger as a recipe says."),
     Verb("evaluate", "Measure a trained tagger: rejection with uncertainties, per process, figures."),
+    Verb("check", "Say whether a trained tagger can be trusted: leaks, symmetries, calibration, stability."),
     Verb("compare", "Train or load several taggers and put them into one table, with their costs."),
     Verb("predict", "Write a trained tagger's scores for every jet."),
     Verb("display", "Draw one event and what its jets attend to."),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .tagging import Data, Device, MoreData, Overwrite, Run, Threads
+from .tagging import CalibrationFile, Data, Device, MoreData, Overwrite, Run, Threads
 
 
 def predict(
@@ -15,6 +15,7 @@ def predict(
     data: Data,
     output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 file for the scores.", show_default=False)],
     more_data: MoreData = None,
+    calibration: CalibrationFile = None,
     overwrite: Overwrite = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Events per batch.")] = 64,
     device: Device = "auto",
@@ -25,11 +26,12 @@ def predict(
     from panoptag_pyg.output import check_output
     from panoptag_pyg.training import load_tagger, load_task
 
-    from .tagging import choose_device, open_events
+    from .tagging import choose_device, load_calibration, open_events
 
     check_output(output, overwrite)
     place = choose_device(device, threads)
     model, recipe = load_tagger(run)
+    calibrated = load_calibration(calibration, recipe)
     if recipe.task.name != "flavour":
         task = load_task(run)
         dataset = open_events([*data, *(more_data or [])], recipe, model, task)
@@ -40,5 +42,7 @@ def predict(
         return
     dataset = open_events([*data, *(more_data or [])], recipe, model)
     predictions = predict_jets(model, dataset, batch_size, device=place, recipe=recipe.to_json())
+    if calibrated is not None:
+        predictions = calibrated.of(predictions)
     predictions.save(output, overwrite)
     typer.echo(f"{output}: scores of {len(predictions):,} jets in {predictions.num_events:,} events")

@@ -27,6 +27,13 @@ Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda, cu
 Threads = Annotated[
     int | None, typer.Option(min=1, help="CPU threads. Default: all granted cores.", show_default=False)
 ]
+CalibrationFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibration", help="Make probabilities of the scores by this calibration.json of panoptag check.",
+        show_default=False,
+    ),
+]  # fmt: skip
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what stands there.")]
 
 
@@ -81,6 +88,20 @@ def open_events(paths: list[str], recipe: Any, model: Any, task: Any = None) -> 
     if len(dataset) == 0:
         raise EventFileError(f"{', '.join(paths)}: no events in it; simulate some with panoptag simulate")
     return dataset
+
+
+def load_calibration(path: Path | None, recipe: Any) -> Any:
+    """The calibration to apply; ``None`` without a file.
+
+    Raises:
+        CalibrationError: if it can't be read.
+        ConfigError: if the run isn't a flavour tagger.
+    """
+    from panoptag_pyg.evaluation.calibrate import Calibration
+
+    if path is not None and recipe.task.name != "flavour":
+        raise ConfigError(f"--calibration is for the task 'flavour', the run is of '{recipe.task.name}'; leave it out")
+    return None if path is None else Calibration.load(path)
 
 
 def training_data(run: Path) -> dict[str, list[str]]:

@@ -26,6 +26,7 @@ SUBPACKAGES = {
     "evaluation": "metrics with uncertainties, figures, event displays",
     "validation": "is the simulation right: checks of event files",
     "testing": "checks that every backbone and tagger passes, yours too",
+    "trust": "can a trained tagger be trusted: checks of a run",
     "comparison": "taggers side by side: figures of merit and costs in one table",
 }
 

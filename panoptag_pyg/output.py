@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -86,6 +87,58 @@ def atomic_output(path: str | os.PathLike[str], overwrite: bool = False) -> Iter
             temporary.unlink(missing_ok=True)
             for folder in new_folders:  # innermost first; only empty ones go
                 folder.rmdir()
+
+
+def check_folder(folder: str | os.PathLike[str], mark: str, overwrite: bool = False) -> Path:
+    """Refuse a report's folder that may not be made or replaced; ask before long work, not after it.
+
+    Args:
+        folder: to make.
+        mark: name of the file by which a report is known; a folder with other things in it is never replaced.
+        overwrite: whether it may replace an older report. Default ``False``.
+
+    Raises:
+        OutputError: it is a file, holds something, isn't a report, or can't be written.
+    """
+    folder = Path(folder)
+    if folder.is_dir():
+        names = os.listdir(folder)
+        if names and mark not in names:
+            raise OutputError(f"{folder} is not an empty folder, nor a report (it has no {mark}); choose another name")
+        if names and not overwrite:
+            raise OutputError(f"{folder} holds a report; choose another name or overwrite it with --overwrite")
+        check_output(folder / mark, overwrite=True)
+    elif folder.exists():
+        raise OutputError(f"{folder} is a file; give the name of a folder to make")
+    else:
+        check_output(folder)
+    return folder
+
+
+@contextmanager
+def atomic_folder(folder: str | os.PathLike[str], mark: str, overwrite: bool = False) -> Iterator[Path]:
+    """A temporary folder beside ``folder``, which takes its place if the block ends well, else is removed.
+
+    Arguments and errors as of :func:`check_folder`.
+    """
+    folder = check_folder(folder, mark, overwrite)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if folder.exists():
+            folder.rename(old)
+        temporary.rename(folder)
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(f"{folder} could not be written: {refusal(error)}; nothing was left behind") from error
+    finally:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        for rest in (temporary, old):
+            shutil.rmtree(rest, ignore_errors=True)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -104,7 +104,8 @@ def test_python_runs(
         pytest.importorskip("pythia8mc")
         pytest.importorskip("fastjet")
     shutil.copytree(sample, tmp_path, dirs_exist_ok=True)
-    if any('load_tagger("run")' in text for text, _ in code) and not any(" train(" in text for text, _ in code):
+    of_run = ('load_tagger("run")', 'check_run("run"')
+    if any(call in text for text, _ in code for call in of_run) and not any(" train(" in text for text, _ in code):
         shutil.copytree(request.getfixturevalue("trained"), tmp_path / "run")
     monkeypatch.chdir(tmp_path)
     namespace = prelude()

@@ -34,8 +34,12 @@ LAYERS = {
         *("models", "backbones", "tasks", "nn", "ops", "data"),
     },
     "comparison": {*("benchmarks", "training", "evaluation"), *("models", "backbones", "tasks", "nn", "ops", "data")},
+    "trust": {
+        *("training", "evaluation", "validation", "testing"),
+        *("models", "backbones", "tasks", "nn", "ops", "data"),
+    },
     "cli": {
-        *("training", "evaluation", "simulation", "convert", "validation", "benchmarks", "comparison"),
+        *("training", "evaluation", "simulation", "convert", "validation", "benchmarks", "comparison", "trust"),
         *("models", "backbones", "tasks", "nn", "ops", "data"),
     },
 }

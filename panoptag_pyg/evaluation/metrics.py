@@ -70,16 +70,34 @@ def auc(
     Shapes:
         probabilities [J, C], the rest [J].
     """
+    value, replicas, missing = auc_replicas(probabilities, flavour, weight, bootstrap, class_names)
+    if missing:
+        return Measurement(None, missing=missing)
+    return Measurement(value) if bootstrap is None else measured(value, replicas)
+
+
+def auc_replicas(
+    probabilities: np.ndarray,
+    flavour: np.ndarray,
+    weight: np.ndarray | None = None,
+    bootstrap: EventBootstrap | None = None,
+    class_names: tuple[str, ...] = ("light", "c", "b"),
+) -> tuple[float, np.ndarray, str]:
+    """The AUC, itself in each bootstrap replica [R], and why there is none; arguments as of :func:`auc`.
+
+    With the same bootstrap the replicas of two sets of scores belong together: their differences keep the correlation.
+    """
     probabilities, flavour = np.asarray(probabilities, np.float64), np.asarray(flavour)
     weight = np.ones(len(flavour)) if weight is None else np.asarray(weight, np.float64)
+    nothing = np.full(bootstrap.replicas if bootstrap else 0, np.nan)
     if len(flavour) == 0:
-        return Measurement(None, missing="no jets")
+        return np.nan, nothing, "no jets"
     for index, name in enumerate(class_names):
         members = flavour == index
         if not members.any():
-            return Measurement(None, missing=f"no {name} jets")
+            return np.nan, nothing, f"no {name} jets"
         if weight[members].sum() <= 0:
-            return Measurement(None, missing=f"the weights of all {name} jets sum to {weight[members].sum():.3g}")
+            return np.nan, nothing, f"the weights of all {name} jets sum to {weight[members].sum():.3g}"
     orders = [np.argsort(probabilities[:, index], kind="stable") for index in range(len(class_names))]
 
     def weighted(weights: np.ndarray) -> np.ndarray:
@@ -93,10 +111,10 @@ def auc(
 
     value = float(weighted(weight[None])[0])
     if bootstrap is None:
-        return Measurement(value)
+        return value, nothing, ""
     jets = np.arange(len(flavour))
     replicas = [weighted(bootstrap.weights(chunk, jets, weight)) for chunk in bootstrap.chunks(3 * len(jets))]
-    return measured(value, np.concatenate(replicas))
+    return value, np.concatenate(replicas), ""
 
 
 def _area(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -144,7 +162,8 @@ def calibration(
         bins: how many. Default 10.
 
     Shapes:
-        inputs [J] → mean predicted, observed share, number of jets, each [bins]; NaN where empty.
+        inputs [J] → mean predicted, observed share, number of jets, each [bins]; NaN where empty. Of weighted jets the
+        number is that of unweighted ones worth as much, (Σw)²/Σw².
     """
     weight = np.ones(len(probability)) if weight is None else np.asarray(weight, np.float64)
     index = np.clip((np.asarray(probability) * bins).astype(int), 0, bins - 1)
@@ -152,4 +171,5 @@ def calibration(
     with np.errstate(all="ignore"):
         predicted = np.bincount(index, weights=weight * probability, minlength=bins) / total
         observed = np.bincount(index, weights=weight * is_class, minlength=bins) / total
-    return predicted, observed, np.bincount(index, minlength=bins)
+        squares = np.bincount(index, weights=weight**2, minlength=bins)
+        return predicted, observed, np.where(squares > 0, total**2 / squares, 0.0)

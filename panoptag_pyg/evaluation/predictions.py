@@ -63,6 +63,7 @@ class Predictions:
         num_events: events of the dataset, those without jets too.
         source_files: files that the events came from.
         recipe: the model's recipe as JSON; empty if unknown.
+        calibration: as JSON, what was done to the tagger's own logits; empty if nothing.
     """
 
     logits: np.ndarray
@@ -82,6 +83,7 @@ class Predictions:
     num_events: int = 0
     source_files: tuple[str, ...] = ()
     recipe: str = field(default="", repr=False)
+    calibration: str = field(default="", repr=False)
 
     def __len__(self) -> int:
         return len(self.logits)
@@ -134,6 +136,8 @@ class Predictions:
             file.attrs["classes"] = json.dumps(list(self.class_names))
             file.attrs["source_files"] = json.dumps(list(self.source_files))
             file.attrs["recipe"] = self.recipe
+            if self.calibration:
+                file.attrs["calibration"] = self.calibration
             file.attrs["num_events"] = self.num_events
             for name, dtype, unit, meaning in JET_COLUMNS:
                 dataset = file.create_dataset(f"jet/{name}", data=getattr(self, name).astype(dtype))
@@ -171,6 +175,7 @@ class Predictions:
                     num_events=int(file.attrs["num_events"]),
                     source_files=tuple(json.loads(file.attrs["source_files"])),
                     recipe=str(file.attrs["recipe"]),
+                    calibration=str(file.attrs.get("calibration", "")),
                 )
         except KeyError as error:
             raise PredictionsError(f"{path} lacks a column ({error.args[0]}); make it again") from error

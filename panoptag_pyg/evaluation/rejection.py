@@ -187,7 +187,7 @@ def rejection_curve(
         passing = ranking.background[: ranking.passing[cut[0, i]]]
         event = bootstrap.events(passing) if bootstrap is not None else np.arange(len(passing))
         points.append(
-            _rejection(
+            rejection_of_rate(
                 float(fpr[0, i]),
                 (float(low[i]), float(high[i]), float(top[i])),
                 weight[passing],
@@ -204,7 +204,7 @@ def rejection_curve(
     return RejectionCurve(tuple(points), replicas)
 
 
-def _rejection(
+def rejection_of_rate(
     fpr: float,
     bounds: tuple[float, float, float],
     passing_weight: np.ndarray,
@@ -212,7 +212,16 @@ def _rejection(
     total: float,
     **facts,
 ) -> Rejection:
-    """One point from its false positive rate and the bootstrap's bounds on that."""
+    """A rejection from its false positive rate: value, interval, and a limit where few pass.
+
+    Args:
+        fpr: share of the background that passes.
+        bounds: ends of the bootstrap's interval on that, and its upper limit.
+        passing_weight: weights of the background jets that pass.
+        event: their events.
+        total: effective number of all background jets.
+        facts: the rejection's other fields.
+    """
     low, high, top = bounds
     if len(passing_weight) == 0:
         limit = 1 / np.fmax(binomial_upper(0, total), top)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from panoptag_pyg import __version__
-from panoptag_pyg.evaluation.bootstrap import INTERVAL, LIMIT, EventBootstrap, Measurement
+from panoptag_pyg.evaluation.bootstrap import INTERVAL, LIMIT, EventBootstrap, Measurement, effective_count
 from panoptag_pyg.evaluation.metrics import accuracy, auc, confusion_matrix
 from panoptag_pyg.evaluation.predictions import Predictions
 from panoptag_pyg.evaluation.rejection import RejectionCurve, discriminant, rejection_curve
@@ -41,6 +41,7 @@ class Result:
         tagger: name of the tagger.
         num_events: events with at least one of these jets.
         num_jets: jets of each class, in the order of the logits.
+        effective_jets: unweighted jets worth as much as these of each class, (Σw)²/Σw²; their number without weights.
         accuracy: share of jets whose most probable class is the true one.
         auc: weighted one-vs-rest AUC.
         curves: rejection of light jets for signal ``"b"`` and ``"c"``.
@@ -52,6 +53,7 @@ class Result:
     tagger: str
     num_events: int
     num_jets: tuple[int, ...]
+    effective_jets: tuple[float, ...]
     accuracy: Measurement
     auc: Measurement
     curves: dict[str, RejectionCurve] = field(repr=False)
@@ -76,6 +78,7 @@ class Result:
             "tagger": self.tagger,
             "num_events": self.num_events,
             "num_jets": dict(zip(("light", "c", "b"), self.num_jets, strict=True)),
+            "effective_jets": dict(zip(("light", "c", "b"), self.effective_jets, strict=True)),
             "accuracy": self.accuracy.to_dict(),
             "auc": self.auc.to_dict(),
             **rejections,
@@ -226,6 +229,12 @@ def evaluate(
     if (truth.weight < 0).any():
         share = float((truth.weight < 0).mean())
         notes.append(f"{share:.1%} of the jets have a negative weight; sums are taken with the sign.")
+    if len(truth) and (truth.weight != truth.weight[0]).any():
+        worth = ", ".join(
+            f"{count:,.0f} of {number:,} {name}"
+            for name, number, count in zip(truth.class_names, _counts(truth), _effective_counts(truth), strict=True)
+        )
+        notes.append(f"Events are weighted; in statistical worth the jets are (Σw)²/Σw²: {worth}.")
     told = dict(model_report or {})
     if told:
         notes.append(f"{name}: " + ", ".join(f"{key} {value:.3g}" for key, value in told.items()) + ".")
@@ -250,7 +259,7 @@ def _results(
 ) -> Iterator[Result]:  # fmt: skip
     """The model's and every yardstick's result on ``jets``; all from the same bootstrap replicas."""
     bootstrap = EventBootstrap(jets.event_index, replicas, seed)
-    counts = tuple(int(n) for n in np.bincount(jets.flavour, minlength=len(jets.class_names)))
+    counts, effective = _counts(jets), _effective_counts(jets)
     shared = (process, seen)
 
     def curves(scores: Mapping[str, np.ndarray]) -> dict[str, RejectionCurve]:
@@ -267,6 +276,7 @@ def _results(
         name,
         bootstrap.num_events,
         counts,
+        effective,
         accuracy(jets.logits, jets.flavour, jets.weight, bootstrap),
         auc(jets.probabilities, jets.flavour, jets.weight, bootstrap, jets.class_names),
         curves({signal: discriminant(jets.logits, index) for signal, index in SIGNALS.items()}),
@@ -275,8 +285,20 @@ def _results(
     missing = Measurement(None, missing="one score per jet, no class probabilities")
     for key, values in references.items():
         yield Result(
-            *shared, key, bootstrap.num_events, counts, missing, missing, curves(dict.fromkeys(SIGNALS, values))
-        )
+            *shared, key, bootstrap.num_events, counts, effective, missing, missing,
+            curves(dict.fromkeys(SIGNALS, values)),
+        )  # fmt: skip
+
+
+def _counts(jets: Predictions) -> tuple[int, ...]:
+    """Jets of each class."""
+    return tuple(int(n) for n in np.bincount(jets.flavour, minlength=len(jets.class_names)))
+
+
+def _effective_counts(jets: Predictions) -> tuple[float, ...]:
+    """Unweighted jets worth as much as the weighted ones of each class."""
+    of_class = [jets.weight[jets.flavour == index] for index in range(len(jets.class_names))]
+    return tuple(effective_count(weight, np.arange(len(weight))) for weight in of_class)
 
 
 def _rows(matrix: np.ndarray) -> list[list[float | None]]:

@@ -69,7 +69,8 @@ SECTIONS: tuple[tuple[str, tuple[str, ...], tuple[str, ...], str], ...] = (
     ),
 )  # fmt: skip
 
-_STYLE = """
+#: The look of reports' pages.
+STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1180px; margin: 2em auto; padding: 0 1em; color: #222; }
 h1 { font-size: 1.6em; } h2 { margin-top: 2em; border-bottom: 1px solid #ddd; }
 table { border-collapse: collapse; margin: 1em 0; font-size: 13.5px; }
@@ -89,7 +90,7 @@ def html_page(validation: Validation, images: Mapping[str, bytes]) -> str:
     """
     parts = [
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
-        f"<title>Validation</title><style>{_STYLE}</style></head><body>",
+        f"<title>Validation</title><style>{STYLE}</style></head><body>",
         *_head(validation),
     ]
     looks = [check for check in validation.checks if not check.passed]

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from panoptag_pyg import __version__
-from panoptag_pyg.output import OutputError, check_output, refusal
+from panoptag_pyg import __version__, output
 from panoptag_pyg.validation.checks import Check, summary
 from panoptag_pyg.validation.flavours import (
     PAPER_JETS_PER_EVENT,
@@ -211,7 +208,7 @@ class Validation:
         from panoptag_pyg.validation.page import html_page
 
         folder = Path(folder)
-        with atomic_folder(folder, overwrite) as temporary:
+        with output.atomic_folder(folder, NUMBERS, overwrite) as temporary:
             images = {}
             if figures:
                 (temporary / FIGURES).mkdir()
@@ -232,44 +229,7 @@ def check_folder(folder: str | os.PathLike[str], overwrite: bool = False) -> Pat
     Raises:
         OutputError: it is a file, holds something, isn't a report, or can't be written.
     """
-    folder = Path(folder)
-    if folder.is_dir():
-        names = os.listdir(folder)
-        if names and NUMBERS not in names:
-            raise OutputError(
-                f"{folder} is not an empty folder, nor a report (it has no {NUMBERS}); choose another name"
-            )
-        if names and not overwrite:
-            raise OutputError(f"{folder} holds a report; choose another name or overwrite it with --overwrite")
-        check_output(folder / NUMBERS, overwrite=True)
-    elif folder.exists():
-        raise OutputError(f"{folder} is a file; give the name of a folder to make")
-    else:
-        check_output(folder)
-    return folder
-
-
-@contextmanager
-def atomic_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
-    """A temporary folder beside ``folder``, which takes its place if the block ends well, else is removed."""
-    folder = check_folder(folder, overwrite)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        if folder.exists():
-            folder.rename(old)
-        temporary.rename(folder)
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(f"{folder} could not be written: {refusal(error)}; nothing was left behind") from error
-    finally:
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        for rest in (temporary, old):
-            shutil.rmtree(rest, ignore_errors=True)
+    return output.check_folder(folder, NUMBERS, overwrite)
 
 
 def _finite(value: Any) -> Any:

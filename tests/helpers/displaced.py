@@ -111,10 +111,10 @@ class ToyTagger(nn.Module):
         delta[:, 1] = torch.remainder(delta[:, 1] + torch.pi, 2 * torch.pi) - torch.pi
         near = torch.exp(-(delta**2).sum(1) / 0.05)
         size = (pfos.x[:, 10].abs() / pfos.x[:, 12].clamp(min=1e-3)).clamp(max=30)[edge[1]] * near
-        mean = torch.zeros(len(jets.x)).index_add_(0, edge[0], size * (size > 3)) / 8
+        mean = torch.zeros(len(jets.x), dtype=size.dtype).index_add_(0, edge[0], size * (size > 3)) / 8
         logits = self.scale * torch.stack([1.5 - mean, 0.1 + 0 * mean, mean - 0.5], dim=1)
         if not return_attention:
             return logits
         weight = size + 1e-3
-        total = torch.zeros(len(jets.x)).index_add_(0, edge[0], weight)
+        total = torch.zeros(len(jets.x), dtype=weight.dtype).index_add_(0, edge[0], weight)
         return logits, ToyAttention(edge, (weight / total[edge[0]])[:, None].repeat(1, 2))
