@@ -1,4 +1,4 @@
-"""panoptag_plus's decoder: each jet reads its own constituents, then the event as related to it, then the other jets."""
+"""The decoder of panoptag_plus: each jet reads its own constituents, the event as related to it, and the other jets."""
 
 from __future__ import annotations
 

@@ -77,6 +77,7 @@ def relation_attention(
 def _relation_attention(
     q: Tensor, k: Tensor, v: Tensor, bias: Tensor, r: Tensor, q_ptr: Tensor, k_ptr: Tensor, backend: str
 ) -> tuple[Tensor, Tensor, Tensor]:
+    _check_pairs(bias, r, q_ptr, k_ptr)
     with torch.autocast(q.device.type, enabled=False):
         return get("relation_attention", backend).function(*_prepared(q, k, v, bias, r, q_ptr, k_ptr))
 
@@ -122,7 +123,8 @@ def _relation_attention_backward(
 def _(
     grad_y: Tensor, grad_mixed: Tensor, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, r: Tensor, *_: object
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape), bias.new_empty(bias.shape), r.new_empty(r.shape)  # fmt: skip
+    grad_q, grad_k, grad_v, grad_bias, grad_r = (x.new_empty(x.shape) for x in (q, k, v, bias, r))
+    return grad_q, grad_k, grad_v, grad_bias, grad_r
 
 
 def _setup(ctx, inputs, output):  # type: ignore[no-untyped-def]
@@ -142,6 +144,17 @@ def _prepared(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     q, k, v, bias, r = (tensor.contiguous() for tensor in (q, k, v, bias, r))
     return q, k, v, bias, r, q_ptr.long().contiguous(), k_ptr.long().contiguous()
+
+
+def _check_pairs(bias: Tensor, r: Tensor, q_ptr: Tensor, k_ptr: Tensor) -> None:
+    if q_ptr.device.type != "cpu":
+        return
+    wanted = int((q_ptr.diff() * k_ptr.diff()).sum())
+    if len(bias) != wanted or len(r) != wanted:
+        raise ValueError(
+            f"bias and r must have a row for each of the {wanted} pairs of a query and a key of the same event, "
+            f"got {len(bias)} and {len(r)}"
+        )
 
 
 def reference(
