@@ -69,6 +69,7 @@ class PanopTagPlus(Tagger):
             event nor other jets. Default 0.
         angles: φ of PFOs and jets among the features: ``"raw"``: as a number; ``"sin_cos"``; ``"relative"`` (default):
             left out, so that turning the event changes nothing.
+        edge_geometry: edges of the event encoder's first EdgeConv see Δη and wrapped Δφ. Default ``True``.
         wrap_phi: wrap Δφ when neighbours are found. Default ``True``.
         dropout: in the transformer over constituents. Default 0.
         backbone: name of the event encoder, or a module ``(x, pos, ptr, max_length) → [P, dim]``. Default
@@ -110,6 +111,7 @@ class PanopTagPlus(Tagger):
         context: str | float = "event",
         context_dropout: float = 0.0,
         angles: str = "relative",
+        edge_geometry: bool = True,
         wrap_phi: bool = True,
         dropout: float = 0.0,
         backbone: str | nn.Module = "panoptag",
@@ -139,6 +141,7 @@ class PanopTagPlus(Tagger):
                 "num_inducing": num_inducing,
                 "num_local_layers": num_local_layers,
                 "num_global_layers": num_global_layers,
+                "edge_geometry": edge_geometry,
                 "wrap_phi": wrap_phi,
             }
             self.backbone = _backbone(backbone, len(self.pfo_inputs.names), shared, backbone_options)
