@@ -22,7 +22,7 @@ SEEN, ALL = "seen", "all"
 #: Signal efficiencies of the curves.
 EFFICIENCIES = tuple(round(0.3 + 0.02 * i, 2) for i in range(36))
 #: Those of them whose replicas are kept, besides the working points.
-FIRM = (0.3, 0.6, 0.7, 0.9)
+FIRM = (0.4, 0.66, 0.9)
 DIGITS = 5
 
 

@@ -132,7 +132,15 @@ ENTRIES = (
     Entry("panoptag_plus", "panoptag_plus", "panoptag_plus", seeds=(0, 1, 2), rank=1),
     without("no_local", "no local stage", "model.num_local_layers=0"),
     without("no_global", "no global stage", "model.num_global_layers=0"),
-    without("own_jet_only", "no other jets’ particles (ΔR < 0.4)", "model.decoder_delta_r=0.4"),
+    # The decoder reads PFOs near the jet alone; their embeddings still know of the whole event …
+    without("near_jet_decoder", "decoder limited to ΔR < 0.4", "model.decoder_delta_r=0.4"),
+    # … and here, without the global stage, of little but their neighbours.
+    without(
+        "own_jet_only",
+        "no other jets’ particles: ΔR < 0.4 and no global stage",
+        "model.decoder_delta_r=0.4",
+        "model.num_global_layers=0",
+    ),
     without("phi_not_wrapped", "φ not wrapped", "model.wrap_phi=false"),
     without("all_pfos", "all PFOs, not the leading 128", "data.max_pfos=none", rank=3),
     without("rotated", "rotated in φ, reflected in η", "augmentation.rotate_phi=true", "augmentation.reflect_eta=true"),

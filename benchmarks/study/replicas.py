@@ -11,7 +11,7 @@ import base64
 import numpy as np
 
 #: Redrawn samples of every figure.
-REPLICAS = 128
+REPLICAS = 100
 
 
 def pack(values: np.ndarray, centre: float) -> str | None:
