@@ -8,6 +8,7 @@ freedom (1.3 for three seeds). One training alone borrows the spread of its reci
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,8 @@ def mean_columns(records: Sequence[Record], group: str, signal: str) -> dict[str
     """
     curves = [record["figures"][group][signal]["curve"] for record in records]
     columns = {name: np.array([curve[name] for curve in curves], float) for name in ("value", "low", "high", "passed")}
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # no light jet passes in any training: no interval
         share = np.where(columns["passed"] == 0, 0.0, 1 / columns["value"]).mean(axis=0)
         value = 1 / share
         ends = {end: value * np.nanmean(columns[end] / columns["value"], axis=0) for end in ("low", "high")}
@@ -248,9 +250,10 @@ def _combined(value: float, low: float, high: float, seeds: float | None, relati
     found: dict[str, Any] = {"value": value, "events": [low, high], "seeds": seeds}
     extra = seeds or 0.0
     if relative:
-        with np.errstate(all="ignore"):
-            down, up = (float(np.hypot(np.log(value / low), extra)), float(np.hypot(np.log(high / value), extra)))
-        found |= {"low": value * np.exp(-down), "high": value * np.exp(up)}
+        # Where few jets pass, a replica may have none: then the interval has no bound on that side.
+        down = np.hypot(np.log(value / low), extra) if 0 < low <= value else np.inf
+        up = np.hypot(np.log(high / value), extra) if value <= high < np.inf else np.inf
+        found |= {"low": value * np.exp(-down), "high": value * np.exp(up) if np.isfinite(up) else None}
     else:
         found |= {"low": value - np.hypot(value - low, extra), "high": value + np.hypot(high - value, extra)}
     return {name: float(v) if isinstance(v, np.floating) else v for name, v in found.items()}

@@ -35,9 +35,19 @@ def finished(results: Path, run: Run) -> dict[str, Any]:
     return record if record.get("key") == run.key else {}
 
 
-def describe(run: dict[str, Any]) -> dict[str, Any]:
+def asked_of(run: Run) -> dict[str, Any]:
     """What the plan says of a run, as its record repeats it."""
-    return {name: run[name] for name in ("name", "entry", "title", "group", "setup", "seed", "key", "training_key")}
+    return {
+        "name": run.name,
+        "entry": run.entry.name,
+        "title": run.entry.title,
+        "group": run.entry.group,
+        "setup": run.setup,
+        "seed": run.seed,
+        "shards": len(run.shards),
+        "key": run.key,
+        "training_key": run.training_key,
+    }
 
 
 def make_record(
@@ -51,10 +61,10 @@ def make_record(
     """The record, JSON-able.
 
     Args:
-        asked: what :func:`describe` gives.
+        asked: what :func:`asked_of` gives.
         recipe: as resolved.
         trained: ``parameters``, ``epochs`` (rows of ``metrics.csv``), ``best_epoch``, ``seconds``.
-        data: what :func:`describe_data` says.
+        data: counts and checksums of the events.
         scores: of the test events, by process.
         seen: processes that were trained on.
     """

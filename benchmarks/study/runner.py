@@ -15,7 +15,7 @@ from panoptag_pyg.training.callbacks import read_metrics
 
 from .events import incomplete, simulate_missing, test_files, training_files
 from .plan import Run
-from .record import finished, record_path
+from .record import asked_of, finished, record_path
 
 COMMAND = module_command("panoptag_pyg.benchmarks.study.job")
 
@@ -123,20 +123,9 @@ def minutes(run: Run, records: Sequence[dict[str, Any]]) -> float | None:
 
 def _job(run: Run, place: Place) -> Job:
     train, validation = training_files(place.folder, run)
-    asked = {
-        "name": run.name,
-        "entry": run.entry.name,
-        "title": run.entry.title,
-        "group": run.entry.group,
-        "setup": run.setup,
-        "seed": run.seed,
-        "shards": len(run.shards),
-        "key": run.key,
-        "training_key": run.training_key,
-    }
     order = {
         "kind": "train",
-        "asked": asked,
+        "asked": asked_of(run),
         "recipe": run.recipe().to_json(),
         "folder": str(place.of(run)),
         "train": [str(file) for file in train],

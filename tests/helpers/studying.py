@@ -5,11 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from panoptag_pyg.benchmarks.study.events import files_of
-from panoptag_pyg.benchmarks.study.plan import Entry, Plan, Sample
+from panoptag_pyg.benchmarks.study.plan import Entry, Plan, Run, Sample
+from panoptag_pyg.benchmarks.study.record import asked_of, make_record, record_path, write_record
+from panoptag_pyg.evaluation import Predictions
 
 from .events import random_block, write_events
 
@@ -84,3 +87,61 @@ def start_study(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def random_scores(rng: np.random.Generator, strengths: dict[str, float], num_events: int) -> dict[str, Predictions]:
+    """Scores of several taggers on the same made-up jets.
+
+    Args:
+        rng: draws the jets, then each tagger's noise; part of it is common to all.
+        strengths: how well each tagger separates, by name.
+        num_events: with one to six jets each.
+    """
+    jets = rng.integers(1, 7, num_events)
+    event = np.repeat(np.arange(num_events), jets)
+    flavour = rng.choice(3, len(event), p=[0.6, 0.15, 0.25])
+    common = rng.normal(size=(len(event), 3))
+    columns = {name: np.zeros(len(event), np.int64) for name in ("event_id", "file", "process")}
+    columns["jet_index"] = np.arange(len(event)) - np.repeat(np.cumsum(jets) - jets, jets)
+    kinematics = {
+        "pt": rng.uniform(20, 200, len(event)),
+        "eta": rng.uniform(-2.5, 2.5, len(event)),
+        "phi": rng.uniform(-np.pi, np.pi, len(event)),
+        "mass": rng.uniform(1, 20, len(event)),
+        "weight": np.ones(len(event)),
+    }
+    return {
+        name: Predictions(
+            logits=(strength * np.eye(3)[flavour] + common + 0.5 * rng.normal(size=common.shape)).astype(np.float32),
+            flavour=flavour,
+            event_index=event,
+            **columns,
+            **{key: values.astype(np.float32) for key, values in kinematics.items()},
+            num_events=num_events,
+        )
+        for name, strength in strengths.items()
+    }
+
+
+def made_up_record(run: Run, scores: dict[str, Predictions], seen: tuple[str, ...]) -> dict[str, Any]:
+    """The record that a run with these scores would leave."""
+    epochs = [{"epoch": float(n), "step": 10.0 * n, "val_loss": 1 / n} for n in (1, 2)]
+    trained = {
+        "parameters": 1234,
+        "best_epoch": 2,
+        "epochs": epochs,
+        "seconds": {"cpu": 60.0, "wall": 70.0, "test_cpu": 9.0},
+    }
+    data = {"training": {"events": run.num_events}}
+    return make_record(asked_of(run), {}, trained, data, scores, seen)
+
+
+def make_up_records(plan: Plan, results: Path, rng: np.random.Generator, num_events: int = 300) -> None:
+    """Records of all runs of a plan: every tagger on the same jets, each with its own strength."""
+    for setup in {run.setup for run in plan.runs()}:
+        runs = [run for run in plan.runs() if run.setup == setup]
+        strengths = {run.name: float(rng.uniform(1.5, 2.5)) for run in runs}
+        drawn = {process: random_scores(rng, strengths, num_events) for process in plan.sample.processes}
+        for run in runs:
+            scores = {process: drawn[process][run.name] for process in plan.sample.processes}
+            write_record(record_path(results, run), made_up_record(run, scores, plan.sample.seen))
