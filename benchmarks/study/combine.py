@@ -230,7 +230,12 @@ def _seed_error(found: tuple[np.ndarray, np.ndarray, float], relative: bool) -> 
 def _mean_error(values: np.ndarray) -> float | None:
     """68 % error of the mean of a few values; ``None`` of a single one."""
     number = len(values)
-    return None if number < 2 else _student(number) * float(np.std(values, ddof=1)) / float(np.sqrt(number))
+    return None if number < 2 else spread_error(float(np.std(values, ddof=1)), number)
+
+
+def spread_error(spread: float, number: int) -> float:
+    """68 % error of the mean of some values with this standard deviation."""
+    return _student(number) * spread / float(np.sqrt(number))
 
 
 def _single_error(values: np.ndarray, relative: bool) -> float:

@@ -12,7 +12,7 @@ from panoptag_pyg.evaluation.figures import caption, draw_curve, draw_ratio, eff
 from panoptag_pyg.evaluation.style import CURVE_COLOURS, MODEL_COLOUR, figure_style, process_label
 from panoptag_pyg.output import atomic_output
 
-from .combine import Record, curve_ratios, gather, mean_columns, over_trainings
+from .combine import Record, curve_ratios, gather, mean_columns, over_trainings, spread_error
 from .measure import SEEN
 from .plan import SETUPS, Entry, Plan
 from .summary import HOME, REFERENCE, WORKING_POINT
@@ -28,7 +28,7 @@ COLOURS = {
     "particlenet": CURVE_COLOURS[1],
     "panoptag_plus": CURVE_COLOURS[2],
 }
-SETUP_LABELS = {"paper": "setup `paper`", "realistic": "setup `realistic`"}
+SETUP_LABELS = {"paper": "setup “paper”", "realistic": "setup “realistic”"}
 Records = dict[tuple[str, str], list[Record]]
 
 
@@ -152,7 +152,7 @@ def proximity_figure(taggers: Sequence[Entry], records: Records, setup: str) -> 
 def events_figure(plan: Plan, records: Records, setup: str, processes: Sequence[str]) -> Figure:
     """Figures of merit against the number of training events; bars are the test events' and the seeds' together."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, NullLocator
+    from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
     shown = {"accuracy": "accuracy", "b_rej80": "b Rej80", "c_rej50": "c Rej50"}
     with figure_style():
@@ -183,9 +183,13 @@ def events_figure(plan: Plan, records: Records, setup: str, processes: Sequence[
             for column, title in enumerate(shown.values()):
                 panel: Axes = axes[row, column]
                 panel.set_xscale("log")
+                if "Rej" in title:
+                    panel.set_yscale("log")
+                    panel.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.0f}"))
+                    panel.yaxis.set_minor_formatter(NullFormatter())
                 panel.set_ylabel(title)
                 seen = "trained on" if process == HOME else "never trained on"
-                panel.set_title(f"{process_label(process)}, {seen}", fontsize=10)
+                panel.set_title(f"{process_label(process)}, {seen}", fontsize=11)
                 panel.grid(True, color="0.92", linewidth=0.6)
                 ticks = sorted({_events(one) for (where, _), one in records.items() if where == setup})
                 panel.set_xticks(ticks)
@@ -240,6 +244,6 @@ def _point(own: Sequence[Record], process: str, figure: str) -> tuple[float, flo
     found: dict[str, Any] = over_trainings(own, process, figure)
     if found.get("value") is None or found.get("low") is None or found.get("high") is None:
         return None
-    spread = found.get("spread", 0.0) / np.sqrt(len(own))
+    spread = spread_error(found["spread"], len(own)) if "spread" in found else 0.0
     value = found["value"]
     return value, float(np.hypot(value - found["low"], spread)), float(np.hypot(found["high"] - value, spread))

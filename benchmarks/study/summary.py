@@ -17,10 +17,8 @@ from .plan import SETUPS, Entry, Plan
 from .replicas import REPLICAS
 
 SUMMARY = "summary.json"
-#: Ratios are to this tagger …
+#: Ratios are to this tagger; of a changed one to the unchanged.
 REFERENCE = "part"
-#: … and of the ablations to this one.
-ABLATED = "panoptag"
 #: Where the gap to unseen processes begins.
 HOME = "ttbar"
 #: Groups of entries beside the taggers themselves.
@@ -102,10 +100,11 @@ def _entry(plan: Plan, entry: Entry, setup: str, records: dict[tuple[str, str], 
         "near": {g: proximity_share(own, g, NEAR, WORKING_POINT) for g in (*plan.sample.processes, SEEN)},
     }
     # A changed tagger is compared with the unchanged one, all others with the reference.
-    against = entry.recipe if entry.group in CHANGED else REFERENCE
+    unchanged = next((e.name for e in plan.entries if e.group == "taggers" and e.recipe == entry.recipe), "")
+    against = unchanged if entry.group in CHANGED else REFERENCE
     other = records.get((setup, against), [])
     if other and against != entry.name and entry.group != "events":
-        lent = records.get((setup, entry.recipe), [])
+        lent = records.get((setup, unchanged), [])
         found["against"] = against
         found["ratio"] = {g: {figure: ratio(own, other, g, figure, lent) for figure in FIGURES} for g in groups}
     return _short(found)

@@ -85,6 +85,24 @@ def ratio_table(summary: dict[str, Any], setup: str) -> str:
     return table(["tagger", "tested on", "Δ accuracy", "Δ AUC", *TITLES[2:]], rows, words=2)
 
 
+def short_table(summary: dict[str, Any], groups: Sequence[str]) -> str:
+    """Both setups in one table, for a front page: every tagger, and PanopTag's ratio to the reference."""
+    rows = []
+    for setup in summary["setups"]:
+        entries = entries_of(summary, setup, "taggers")
+        for group in groups:
+            where = f"`{setup}`, {process_name(summary, group)}"
+            for number, row in enumerate(entries.values()):
+                cells = [cell(row["figures"][group][figure]) for figure in FIGURES]
+                rows.append([where if not number else "", row["title"], *cells])
+            for row in entries.values():
+                if "ratio" in row and "against" in row and row["recipe"].startswith("panoptag"):
+                    cells = [ratio_cell(row["ratio"][group][figure], figure) for figure in FIGURES]
+                    title = f"**{row['title']} / {entries[row['against']]['title']}**"
+                    rows.append(["", title, *(f"**{text}**" if text != NOTHING else text for text in cells)])
+    return table(["setup, tested on", "tagger", *TITLES], rows, words=2)
+
+
 def gap_table(summary: dict[str, Any], setup: str) -> str:
     """Every tagger on the unseen processes, against itself on a seen one."""
     rows = []
@@ -173,6 +191,8 @@ def blocks(summary: dict[str, Any]) -> dict[str, str]:
                 found[group] = changed_table(summary, setup, group, tested)
         if entries_of(summary, setup, "events"):
             found["events"] = events_table(summary, setup, (SEEN, summary["unseen"][0]))
+    if found:
+        found["short"] = short_table(summary, (SEEN, summary["unseen"][0]))
     found["legend"] = LEGEND.format(near=f"{NEAR:g}")
     if summary["missing"]:
         found["legend"] += f" Still to be run: {', '.join(f'`{label}`' for label in summary['missing'])}."

@@ -44,15 +44,16 @@ signal = ["ttH"]
 """
 
 
-def tiny_plan(folder: Path, *entries: Entry) -> Plan:
+def tiny_plan(folder: Path, *entries: Entry, epochs: int = 2) -> Plan:
     """A plan whose recipes ``quick`` and ``several`` are written to ``folder``.
 
     Args:
         folder: for the recipes.
         entries: Default: ``first`` and ``second``, in one setup.
+        epochs: of ``quick``. Default 2.
     """
     folder.mkdir(exist_ok=True)
-    (folder / "quick.toml").write_text(RECIPE)
+    (folder / "quick.toml").write_text(RECIPE.replace("max_epochs = 2", f"max_epochs = {epochs}"))
     (folder / "several.toml").write_text(RECIPE + SEVERAL)
     one = {"setups": ("paper",)}
     default = (Entry("first", "First", "quick", **one), Entry("second", "Second", "several", rank=1, **one))
@@ -71,14 +72,14 @@ def write_study(folder: Path, rng: np.random.Generator, setup: str = "paper") ->
             write_events(path, block, [process])
 
 
-def start_study(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def start_study(folder: Path, *arguments: str, epochs: int = 2) -> subprocess.Popen[str]:
     """Run :func:`tiny_plan` of ``folder / "recipes"`` on the events in ``folder``; records go to ``results``."""
     code = (
         "import sys; from pathlib import Path; from helpers.studying import tiny_plan\n"
         "from panoptag_pyg.benchmarks.study.__main__ import main\n"
         "folder = Path(sys.argv[1])\n"
         "command = ['--folder', str(folder), '--results', str(folder / 'results'), *sys.argv[2:]]\n"
-        "sys.exit(main(command, tiny_plan(folder / 'recipes')))"
+        "sys.exit(main(command, tiny_plan(folder / 'recipes', epochs=EPOCHS)))".replace("EPOCHS", str(epochs))
     )
     return subprocess.Popen(
         [sys.executable, "-c", code, str(folder), *arguments],
