@@ -197,7 +197,8 @@ def events_figure(plan: Plan, records: Records, setup: str, processes: Sequence[
                 panel.xaxis.set_minor_locator(NullLocator())
                 if row == len(processes) - 1:
                     panel.set_xlabel("training events")
-        axes[0, 0].legend(loc="best")
+        if axes[0, 0].get_legend_handles_labels()[0]:
+            axes[0, 0].legend(loc="best")
         return figure
 
 
