@@ -35,7 +35,11 @@ def summarise(plan: Plan, results: Path) -> dict[str, Any]:
         plan: entries without a record are left out.
         results: folder of the records.
     """
-    records = gather(plan, results)
+    return summarise_records(plan, gather(plan, results))
+
+
+def summarise_records(plan: Plan, records: dict[tuple[str, str], list[Record]]) -> dict[str, Any]:
+    """:func:`summarise`, from records by setup and entry."""
     setups = [setup for setup in SETUPS if any(where == setup for where, _ in records)]
     return {
         "study": "panoptag study",
