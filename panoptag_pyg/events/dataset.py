@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -85,6 +85,7 @@ class EventDataset(Dataset):
         self._first = np.concatenate(([0], np.cumsum([file.num_events for file in self.files])))
         self._sizes: list[np.ndarray] = []  # PFOs and jets of all files' events [2, N], once they have been asked for
         self._indices: np.ndarray | None = None  # of a view: the events of the files that it shows
+        self._process_factors: np.ndarray | None = None  # by which the weights of each process's events are multiplied
         self._recent: tuple[int, EventBlock] | None = None  # first event and block of the run read last
 
     def __len__(self) -> int:
@@ -114,6 +115,16 @@ class EventDataset(Dataset):
         view._indices = everything[indices if isinstance(indices, slice) else np.asarray(indices)]
         return view
 
+    def with_process_weights(self, factors: Mapping[str, float]) -> EventDataset:
+        """A view whose events' weights are multiplied by the factor of their process, 1 for those not named.
+
+        Args:
+            factors: by name of the process.
+        """
+        view = self.select(slice(None))
+        view._process_factors = np.array([factors.get(name, 1.0) for name in self.processes])
+        return view
+
     def get_batch(self, indices: Sequence[int] | np.ndarray) -> HeteroData:
         """The events ``indices`` as one batch, straight from the columns."""
         return block_to_batch(self.read_block(indices, self.fields.columns), self.edges, self.fields)
@@ -141,6 +152,9 @@ class EventDataset(Dataset):
             block = _read_near(file, wanted[start:stop] - self._first[number], columns)
             block.event["process"] = self._process_index[number][block.event["process"]]
             block.event["source"] = self._source_index[number][block.event["source"]]
+            if self._process_factors is not None:
+                factor = self._process_factors[block.event["process"]]
+                block.event["weight"] = (block.event["weight"] * factor).astype(block.event["weight"].dtype)
             if len(self.fields.jet_features) > len(JET_FEATURES):
                 block.jet[RADIUS] = np.full(block.num_jets, jet_radius(file.attributes))
             blocks.append(block)
@@ -169,20 +183,40 @@ class EventDataset(Dataset):
         file = np.repeat(np.arange(len(self.files), dtype=np.int32), np.diff(self._first))
         return file if self._indices is None else file[self._indices]
 
+    def number_in_file(self) -> np.ndarray:
+        """Number of each event in the file that it comes from, from 0, int64 [len]; reads nothing."""
+        events = np.arange(len(self)) if self._indices is None else self._indices
+        return events - self._first[self.file_of_events()]
+
     def event_keys(self) -> tuple[np.ndarray, np.ndarray]:
         """What names each event for ever: source, int32 [len], as :attr:`sources` counts, and ``id``, int64 [len].
 
         Reads these two columns alone.
         """
+        return self._two_columns("source", self._source_index, "id", np.int64)
+
+    def event_weights(self) -> tuple[np.ndarray, np.ndarray]:
+        """Process of each event, int16 [len], as :attr:`processes` counts, and its weight, float64 [len].
+
+        Reads these two columns alone.
+        """
+        process, weight = self._two_columns("process", self._process_index, "weight", np.float64)
+        return process, weight if self._process_factors is None else weight * self._process_factors[process]
+
+    def _two_columns(
+        self, coded: str, index: list[np.ndarray], plain: str, dtype: type
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """An event column that each file counts through names of its own, and one of plain numbers."""
         events = np.arange(len(self)) if self._indices is None else self._indices
         wanted, place = np.unique(events, return_inverse=True)
-        source, event_id = np.empty(len(wanted), dtype=np.int32), np.empty(len(wanted), dtype=np.int64)
+        codes: np.ndarray = np.empty(len(wanted), index[0].dtype)
+        numbers: np.ndarray = np.empty(len(wanted), dtype)
         for number, start, stop in self._pieces(wanted):
             file = self._opened.use(self.files[number])
             rows = wanted[start:stop] - self._first[number]
-            source[start:stop] = self._source_index[number][file.column("event/source")[rows]]
-            event_id[start:stop] = file.column("event/id")[rows]
-        return source[place], event_id[place]
+            codes[start:stop] = index[number][file.column(f"event/{coded}")[rows]]
+            numbers[start:stop] = file.column(f"event/{plain}")[rows]
+        return codes[place], numbers[place]
 
     def num_pfos(self) -> np.ndarray:
         """PFOs of each event (after ``max_pfos``), int64 [len]; reads the files' offsets the first time."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader, Dataset
 from torch_geometric.data import HeteroData
 
@@ -74,18 +75,25 @@ class EventLoader:
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
+        self.start = 0
         self._planned: tuple[int, list[list[np.ndarray]]] | None = None
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order of epoch ``epoch``; the same on every rank."""
-        self.epoch = epoch
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the order of epoch ``epoch``; the same on every rank.
+
+        Args:
+            epoch: which.
+            start: batches at its beginning to leave out, as a run resumed in mid-epoch wants; nothing of them is read.
+                Default 0.
+        """
+        self.epoch, self.start = epoch, start
 
     def __len__(self) -> int:
-        """Batches of the current epoch; under a PFO budget the number may differ a little between epochs."""
-        return sum(len(window) for window in self._plan())
+        """Batches that an iteration gives; under a PFO budget the number may differ a little between epochs."""
+        return max(sum(len(window) for window in self._plan()) - self.start, 0)
 
     def __iter__(self) -> Iterator[HeteroData]:
-        windows = _Windows(self.dataset, self._plan())
+        windows = _Windows(self.dataset, _from_batch(self._plan(), self.start))
         workers = DataLoader(
             windows,
             batch_size=None,
@@ -93,9 +101,19 @@ class EventLoader:
             pin_memory=self.pin_memory,
             # A window is thousands of events: one in the making per worker is enough.
             prefetch_factor=1 if self.num_workers else None,
+            # Else each iteration draws from torch's own random numbers, which are the training's.
+            generator=torch.Generator(),
         )
         for window in workers:
             yield from window
+
+    def batch_events(self, number: int) -> np.ndarray:
+        """Which of :attr:`dataset`'s events make up batch ``number`` of the current epoch, counted from its beginning."""
+        for window in self._plan():
+            if number < len(window):
+                return window[number]
+            number -= len(window)
+        raise IndexError("the epoch has no such batch")
 
     def _plan(self) -> list[list[np.ndarray]]:
         if self._planned is None or self._planned[0] != self.epoch:
@@ -112,6 +130,16 @@ class EventLoader:
             )
             self._planned = (self.epoch, plan)
         return self._planned[1]
+
+
+def _from_batch(plan: list[list[np.ndarray]], start: int) -> list[list[np.ndarray]]:
+    """The plan without its first ``start`` batches."""
+    left = []
+    for window in plan:
+        if start < len(window):
+            left.append(window[start:])
+        start = max(start - len(window), 0)
+    return left
 
 
 class _Windows(Dataset):

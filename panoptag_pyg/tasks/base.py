@@ -92,6 +92,9 @@ class Task(nn.Module):
     def sums(self, output: Any, batch: HeteroData) -> Sums:
         """Numerator and denominator of ``"loss"`` and of each metric on one batch.
 
+        The loss's denominator follows from the truth alone, not from the output: batches of one optimiser step, here and
+        on other ranks, are divided by the sum of theirs, known before the model has answered.
+
         Args:
             output: the model's answer for the batch.
             batch: the batch as ``EventLoader`` gives it.
@@ -103,6 +106,27 @@ class Task(nn.Module):
             NotImplementedError: a task has to say what it minimises.
         """
         raise NotImplementedError
+
+    def loss_parts(self, sums: Sums) -> list[tuple[float, Tensor, Tensor]]:
+        """Weight, numerator and denominator of each loss that is added up; one, unless there are several tasks.
+
+        Args:
+            sums: what :meth:`sums` gave for a batch.
+        """
+        return [(1.0, *sums["loss"])]
+
+    @torch.no_grad()
+    def loss_norms(self, batch: HeteroData) -> Tensor:
+        """Denominators of :meth:`loss_parts`, before the model has answered: they depend on the truth alone.
+
+        Args:
+            batch: the batch, on the task's device.
+
+        Shapes:
+            returns float64 [parts].
+        """
+        parts = self.loss_parts(self.sums(blank_output(self.head, batch), batch))
+        return torch.stack([norm.double() for _, _, norm in parts])
 
     def finish(self, metrics: dict[str, float], stage: str) -> None:
         """Complete the numbers of an epoch, once all sums are divided; nothing by default.
@@ -135,6 +159,20 @@ class Task(nn.Module):
     def summary(self) -> dict[str, Any]:
         """What a run's ``summary.json`` should say about the task."""
         return {}
+
+
+def blank_output(head: Head | Mapping[str, Head], batch: HeteroData) -> Any:
+    """Zeros of the shape that a model puts out for a batch: a tensor, or a table of tensors for several heads."""
+    if not isinstance(head, Head):
+        return {name: blank_output(own, batch) for name, own in head.items()}
+    device = batch["pfo"].ptr.device
+    if head.kind == "pfo_jet":
+        shape: tuple[int, ...] = (int(((batch["jet"].ptr.diff() + 1) * batch["pfo"].ptr.diff()).sum()),)
+    else:
+        rows = len(batch["pfo"].ptr) - 1 if head.kind == "event" else len(batch[head.kind].x)
+        shape = (rows, head.num_outputs)
+    # Sums over a batch keep all their digits.
+    return torch.zeros(shape, dtype=torch.float64, device=device)
 
 
 def truth_columns(task: Task) -> list[Column]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -27,6 +28,8 @@ from panoptag_pyg.tasks.base import (
 
 #: Events read at once when labels are counted.
 COUNT_EVENTS = 4096
+#: What the option of that name does, for every task's table.
+LABEL_SMOOTHING = "share of each label that is spread evenly over all classes"
 
 
 class ClassificationConfig(StrictConfig):
@@ -38,6 +41,7 @@ class ClassificationConfig(StrictConfig):
         Field(description="'balanced', 'equal', or one number for each class"),
     ] = "balanced"
     event_weights: Annotated[bool, Field(description="weigh each row by its event's weight")] = True
+    label_smoothing: Annotated[float, Field(ge=0, lt=1, description=LABEL_SMOOTHING)] = 0.0
 
 
 class Classification(Task):
@@ -50,6 +54,14 @@ class Classification(Task):
     events' weights. At :math:`\gamma = 0` and :math:`u = 1` this is ``F.cross_entropy(weight=w)``. Rows with
     ``y = -1`` count for nothing; without a labelled row the loss is 0, still attached to the logits.
 
+    With label smoothing :math:`\epsilon > 0` (C. Szegedy et al., arXiv:1512.00567, sec. 7) the target of a row is
+    :math:`q_{jc} = (1 - \epsilon)\,\delta_{c y_j} + \epsilon / C`, and every class has its own focal factor and weight:
+
+    .. math::
+        L = \frac{-\sum_j u_j \sum_c q_{jc} w_c (1 - p_{jc})^\gamma \log p_{jc}}{\sum_j w_{y_j} |u_j|}
+
+    At :math:`\gamma = 0` and :math:`u = 1` this is ``F.cross_entropy(weight=w, label_smoothing=epsilon)``.
+
     A subclass gives ``class_names``, ``level`` (default ``"jet"``), ``needs`` and :meth:`labels`. Of two classes the
     second is the signal.
 
@@ -60,7 +72,9 @@ class Classification(Task):
         gamma: focusing exponent, at least 0. Default 1.
         class_weights: one weight per class; ``"balanced"`` takes N / (C N_c) from the data given to :meth:`fit`
             (a class without rows gets 0) and is 1 until then; ``"equal"`` and ``None`` (the default) are 1 for all.
+            N_c is the sum of the rows' \|u\| where ``event_weights`` holds, else their number.
         event_weights: whether :meth:`sums` weighs rows by their event's weight. Default ``True``.
+        label_smoothing: ε, at least 0 and below 1. Default 0.
     """
 
     Config: ClassVar[type[StrictConfig]] = ClassificationConfig
@@ -76,16 +90,20 @@ class Classification(Task):
         gamma: float = 1.0,
         class_weights: Literal["balanced", "equal"] | Sequence[float] | None = None,
         event_weights: bool = True,
+        label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
         if gamma < 0:
             raise ConfigError(f"the focal loss needs gamma >= 0, not {gamma}")
+        if not 0 <= label_smoothing < 1:
+            raise ConfigError(f"label_smoothing needs a number from 0 to below 1, not {label_smoothing}")
         self.num_outputs = len(self.class_names)
         self.gamma = float(gamma)
         if isinstance(class_weights, str) and class_weights not in ("balanced", "equal"):
             raise ConfigError(f"class_weights is 'balanced', 'equal' or numbers, not '{class_weights}'")
         self.balanced = class_weights == "balanced"
         self.event_weights = event_weights
+        self.label_smoothing = float(label_smoothing)
         given = None if isinstance(class_weights, str) else class_weights
         weights = torch.ones(self.num_outputs) if given is None else torch.as_tensor(given, dtype=torch.float32)
         if weights.shape != (self.num_outputs,):
@@ -129,14 +147,12 @@ class Classification(Task):
             ConfigError: if no row is labelled.
         """
         check_truth(self, dataset)
-        counts = torch.zeros(self.num_outputs, dtype=torch.int64)
-        for label in labels_in(self, dataset):
-            counts += torch.bincount(label[label >= 0], minlength=self.num_outputs)
+        counts, weighted = class_sums(self, dataset)
         if not counts.any():
             raise unknown_everywhere(self, dataset, " and ".join(sorted(self.needs)) or "labels")
         self.counts = counts.tolist()
         if self.balanced:
-            self.class_weights.copy_(balanced_weights(counts))
+            self.class_weights.copy_(balanced_weights(weighted if self.event_weights else counts))
 
     def forward(self, logits: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
         """The loss, averaged over the labelled rows.
@@ -193,24 +209,43 @@ class Classification(Task):
         logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
         known = y >= 0
         target = y.clamp_min(0)
-        log_p = F.log_softmax(logits, dim=-1).gather(-1, target.unsqueeze(-1)).squeeze(-1)
+        all_log_p = F.log_softmax(logits, dim=-1)
+        log_p = all_log_p.gather(-1, target.unsqueeze(-1)).squeeze(-1)
         class_weight = self.class_weights.to(logits.dtype)[target] * known
         row_weight = torch.ones_like(class_weight) if weight is None else weight.to(logits.dtype)
-        # -expm1 keeps 1 - p exact near p = 1; the floor keeps the slope finite there for gamma < 1.
-        focus = (-torch.expm1(log_p)).clamp_min(torch.finfo(logits.dtype).tiny).pow(self.gamma)
-        total = -(class_weight * row_weight * focus * log_p).sum()
+        total = -(class_weight * row_weight * self._focus(log_p) * log_p).sum()
+        if self.label_smoothing:
+            of_classes = (self.class_weights.to(logits.dtype) * self._focus(all_log_p) * all_log_p).mean(dim=-1)
+            spread = -(row_weight * known * of_classes).sum()
+            total = (1 - self.label_smoothing) * total + self.label_smoothing * spread
         return total, (class_weight * row_weight.abs()).sum()
+
+    def _focus(self, log_p: Tensor) -> Tensor:
+        """(1 - p)^γ: -expm1 keeps 1 - p exact near p = 1, the floor keeps the slope finite there for γ < 1."""
+        return (-torch.expm1(log_p)).clamp_min(torch.finfo(log_p.dtype).tiny).pow(self.gamma)
 
     def __repr__(self) -> str:
         weights = ", ".join(f"{name} {w:.3g}" for name, w in zip(self.class_names, self.class_weights, strict=True))
         return f"{type(self).__name__}(gamma={self.gamma:g}, class weights: {weights})"
 
 
-def labels_in(task: Classification, dataset: EventDataset) -> Iterator[Tensor]:
-    """Labels of all rows of a dataset, some events at a time."""
+def class_sums(task: Classification, dataset: EventDataset) -> tuple[Tensor, Tensor]:
+    """Rows of each class in a dataset, and the sum of the absolute values of their events' weights.
+
+    Shapes: int64 [C], float64 [C].
+    """
+    counts = torch.zeros(task.num_outputs, dtype=torch.int64)
+    weighted = torch.zeros(task.num_outputs, dtype=torch.float64)
     for start in range(0, len(dataset), COUNT_EVENTS):
         block = dataset.read_block(range(start, min(start + COUNT_EVENTS, len(dataset))))
-        yield task.labels({name: torch.from_numpy(values) for name, values in getattr(block, task.level).items()})
+        label = task.labels({name: torch.from_numpy(values) for name, values in getattr(block, task.level).items()})
+        weight = np.abs(block.event["weight"].astype(np.float64))
+        if task.level != "event":
+            weight = np.repeat(weight, np.diff(block.jet_offsets if task.level == "jet" else block.pfo_offsets))
+        known = label >= 0
+        counts += torch.bincount(label[known], minlength=task.num_outputs)
+        weighted += torch.bincount(label[known], torch.from_numpy(weight)[known], task.num_outputs)
+    return counts, weighted
 
 
 def balanced_weights(counts: Tensor) -> Tensor:
@@ -219,7 +254,7 @@ def balanced_weights(counts: Tensor) -> Tensor:
     C counts the classes that do occur, so the mean weight over jets is 1.
 
     Args:
-        counts: jets of each class.
+        counts: jets of each class, or the sum of their weights.
 
     Shapes:
         ``counts`` [C]; returns [C] (float32).

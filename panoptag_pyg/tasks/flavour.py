@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
+import numpy as np
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor
@@ -13,7 +14,7 @@ from torch_geometric.data import HeteroData
 from panoptag_pyg.config import StrictConfig
 from panoptag_pyg.events import EventDataset
 from panoptag_pyg.events.schema import FLAVOUR_NAMES, Flavour
-from panoptag_pyg.tasks.classification import Classification, balanced_weights
+from panoptag_pyg.tasks.classification import LABEL_SMOOTHING, Classification, balanced_weights, class_sums
 from panoptag_pyg.tasks.registry import register_task
 
 
@@ -26,6 +27,7 @@ class FlavourConfig(StrictConfig):
         Field(description="'balanced', 'equal', or one number each for light, c and b"),
     ] = "balanced"
     event_weights: Annotated[bool, Field(description="weigh each jet by its event's weight")] = True
+    label_smoothing: Annotated[float, Field(ge=0, lt=1, description=LABEL_SMOOTHING)] = 0.0
 
     @field_validator("class_weights")
     @classmethod
@@ -59,6 +61,12 @@ class FlavourTagging(Classification):
         return batch["jet"].y
 
     def fit(self, dataset: EventDataset) -> None:
-        """Set ``"balanced"`` weights from the dataset's class counts; nothing to do when weights were given."""
-        if self.balanced:
-            self.class_weights.copy_(balanced_weights(torch.as_tensor(dataset.class_counts())))
+        """Set ``"balanced"`` weights from the jets of each class; nothing to do when weights were given."""
+        if not self.balanced:
+            return
+        _, weight = dataset.event_weights()
+        if self.event_weights and len(weight) and (np.abs(weight) != abs(weight[0])).any():
+            counts = class_sums(self, dataset)[1]
+        else:  # the counts alone, which manifests know and files keep in one column
+            counts = torch.as_tensor(dataset.class_counts())
+        self.class_weights.copy_(balanced_weights(counts))

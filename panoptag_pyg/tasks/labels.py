@@ -54,7 +54,7 @@ class LabelClassification(Classification):
         column: such as ``"jet/flavour"`` or ``"pfo/heavy_ancestry"``; its first part says what is classified.
         classes: for each class the column's value, or several; rows with another value are left out.
         names: of the classes. Default: their values.
-        gamma, class_weights, event_weights: as of :class:`~panoptag_pyg.tasks.Classification`.
+        gamma, class_weights, event_weights, label_smoothing: as of :class:`~panoptag_pyg.tasks.Classification`.
 
     Raises:
         ConfigError: for a column that doesn't exist, fewer than two classes, or a value in two of them.
@@ -72,6 +72,7 @@ class LabelClassification(Classification):
         gamma: float = 1.0,
         class_weights: Literal["balanced", "equal"] | Sequence[float] | None = None,
         event_weights: bool = True,
+        label_smoothing: float = 0.0,
     ) -> None:
         if column not in LABEL_COLUMNS:
             raise ConfigError(f"there is no column of whole numbers '{column}'{suggest(column, LABEL_COLUMNS)}")
@@ -80,7 +81,7 @@ class LabelClassification(Classification):
         self.level = "jet" if group == "jet" else "pfo"
         self.needs = frozenset({column})
         self.class_names = tuple(names or ("+".join(map(str, entry)) for entry in values))
-        super().__init__(gamma, class_weights, event_weights)
+        super().__init__(gamma, class_weights, event_weights, label_smoothing)
         self.register_buffer("values", torch.tensor([v for entry in values for v in entry]), persistent=False)
         self.register_buffer(
             "of_value", torch.tensor([i for i, entry in enumerate(values) for _ in entry]), persistent=False
@@ -123,7 +124,7 @@ class QuarkGluon(LabelClassification):
 
     Args:
         quarks: which quarks count, 1–5 for d, u, s, c, b. Default: d, u and s.
-        gamma, class_weights, event_weights: as of :class:`~panoptag_pyg.tasks.Classification`.
+        gamma, class_weights, event_weights, label_smoothing: as of :class:`~panoptag_pyg.tasks.Classification`.
     """
 
     Config = QuarkGluonConfig
@@ -134,9 +135,16 @@ class QuarkGluon(LabelClassification):
         gamma: float = 1.0,
         class_weights: Literal["balanced", "equal"] | Sequence[float] | None = None,
         event_weights: bool = True,
+        label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(
-            "jet/parton_flavour", [21, list(quarks)], ["gluon", "quark"], gamma, class_weights, event_weights
+            column="jet/parton_flavour",
+            classes=[21, list(quarks)],
+            names=["gluon", "quark"],
+            gamma=gamma,
+            class_weights=class_weights,
+            event_weights=event_weights,
+            label_smoothing=label_smoothing,
         )
 
 

@@ -48,7 +48,7 @@ class PileupJet(Classification):
         criterion: ``"truth_jet"`` (default) by ``jet/truth_pt``, ``"fraction"`` by ``jet/hard_scatter_fraction``.
         hard_scatter_min_pt: least pT of the truth jet, GeV. Default 10.
         min_fraction: least share. Default 0.5.
-        gamma, class_weights, event_weights: as of :class:`~panoptag_pyg.tasks.Classification`.
+        gamma, class_weights, event_weights, label_smoothing: as of :class:`~panoptag_pyg.tasks.Classification`.
     """
 
     Config = PileupJetConfig
@@ -62,8 +62,9 @@ class PileupJet(Classification):
         gamma: float = 1.0,
         class_weights: Literal["balanced", "equal"] | Sequence[float] | None = None,
         event_weights: bool = True,
+        label_smoothing: float = 0.0,
     ) -> None:
-        super().__init__(gamma, class_weights, event_weights)
+        super().__init__(gamma, class_weights, event_weights, label_smoothing)
         self.criterion = criterion
         self.hard_scatter_min_pt, self.min_fraction = hard_scatter_min_pt, min_fraction
         self.needs = frozenset({"jet/truth_pt" if criterion == "truth_jet" else "jet/hard_scatter_fraction"})
@@ -98,13 +99,14 @@ class PFOPileup(Classification):
 
     f is ``pfo/hard_scatter_fraction``: 0 or 1 for tracks, anything between for neutral PFOs, whose tower may hold both.
     With γ = 0 and equal weights the probability p is the expected fraction, a weight in the sense of PUPPI
-    (arXiv:1407.6013). Accuracy and figures of merit take f ≥ 0.5 as hard scatter. Events without pileup have f = 1
-    throughout: there is nothing to learn from them.
+    (arXiv:1407.6013). Label smoothing ε makes f (1 - ε) f + ε/2 in the numerator. Accuracy and figures of merit take
+    f ≥ 0.5 as hard scatter. Events without pileup have f = 1 throughout: there is nothing to learn from them.
 
     Args:
         gamma: focusing exponent. Default 0.
         class_weights: of pileup and hard scatter. Default: equal.
         event_weights: whether PFOs are weighed by their event's weight. Default ``True``.
+        label_smoothing: ε. Default 0.
     """
 
     Config = PFOPileupConfig
@@ -139,11 +141,14 @@ class PFOPileup(Classification):
             ``logits`` [P, 2], ``fraction`` [P], ``weight`` [P] → two scalars.
         """
         logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-        share = torch.stack([1 - fraction, fraction], dim=-1).to(logits.dtype) * self.class_weights.to(logits.dtype)
+        class_weights = self.class_weights.to(logits.dtype)
+        target = torch.stack([1 - fraction, fraction], dim=-1).to(logits.dtype)
+        share = target * class_weights
+        if self.label_smoothing:
+            target = (1 - self.label_smoothing) * target + self.label_smoothing / 2
         row_weight = torch.ones_like(share[:, 0]) if weight is None else weight.to(logits.dtype)
         log_p = F.log_softmax(logits, dim=-1)
-        focus = (-torch.expm1(log_p)).clamp_min(torch.finfo(logits.dtype).tiny).pow(self.gamma)
-        total = -(share * row_weight.unsqueeze(-1) * focus * log_p).sum()
+        total = -(target * class_weights * row_weight.unsqueeze(-1) * self._focus(log_p) * log_p).sum()
         return total, (share * row_weight.abs().unsqueeze(-1)).sum()
 
     def answers(self, output: Tensor, batch: HeteroData) -> dict[str, Tensor]:

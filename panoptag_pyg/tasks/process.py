@@ -41,7 +41,7 @@ class ProcessClassification(Classification):
     Args:
         classes: processes to tell apart, by the names in the files; events of others are left out.
         signal: instead, the processes that are the signal; all others are the background.
-        gamma, class_weights, event_weights: as of :class:`~panoptag_pyg.tasks.Classification`.
+        gamma, class_weights, event_weights, label_smoothing: as of :class:`~panoptag_pyg.tasks.Classification`.
 
     Raises:
         ConfigError: for both or neither, for fewer than two classes, or a name twice.
@@ -57,6 +57,7 @@ class ProcessClassification(Classification):
         gamma: float = 1.0,
         class_weights: Literal["balanced", "equal"] | Sequence[float] | None = None,
         event_weights: bool = True,
+        label_smoothing: float = 0.0,
     ) -> None:
         problem = _problem(classes, signal)
         if problem:
@@ -65,7 +66,7 @@ class ProcessClassification(Classification):
         self.processes = tuple(classes or signal or ())
         self.signal = signal is not None
         self.class_names = ("background", "signal") if self.signal else self.processes
-        super().__init__(gamma, class_weights, event_weights)
+        super().__init__(gamma, class_weights, event_weights, label_smoothing)
 
     def labels(self, rows: Mapping[str, Tensor]) -> Tensor:
         process = rows["process"].long()

@@ -119,6 +119,10 @@ class Several(Task):
         total = torch.stack(loss).sum()
         return {"loss": (total, torch.ones_like(total)), **sums}
 
+    def loss_parts(self, sums: Sums) -> list[tuple[float, Tensor, Tensor]]:
+        """Each task's own."""
+        return [(weight, *sums[f"{name}_loss"]) for name, weight in self.weights.items()]
+
     def finish(self, metrics: dict[str, float], stage: str) -> None:
         """Put the sum of the tasks' exact losses in place of the batches' mean."""
         metrics[f"{stage}_loss"] = sum(

@@ -10,11 +10,14 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, Checkpoint
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from panoptag_pyg.output import write_text
+from panoptag_pyg.training.averaging import averaged_weights
 from panoptag_pyg.training.checkpoint import BEST, LAST
+from panoptag_pyg.training.position import Position, position
 
 #: Seconds between two looks at the loss while an epoch runs: each look waits for the device.
 LOSS_INTERVAL = 2.0
@@ -65,7 +68,7 @@ class Reporter(Callback):
             self.bar.update(self.task, completed=min(self.events, self.total), rate=rate)
             if now - self.last_loss >= LOSS_INTERVAL:
                 self.last_loss = now
-                self.bar.update(self.task, loss=f"loss {float(outputs['loss']):.4f}")
+                self.bar.update(self.task, loss=f"loss {float(outputs['batch_loss']):.4f}")
         elif now - self.last_line >= PLAIN_INTERVAL:
             self.last_line = now
             self.console.print(f"{self.label}: {self.events}/{self.total} events, {rate}")
@@ -139,10 +142,14 @@ class RunCheckpoints(Checkpoint):
 
     Args:
         folder: the run folder.
+        every_steps: optimiser steps between two ``last.ckpt`` within an epoch. Default: none there.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, every_steps: int | None = None) -> None:
         self.folder = folder
+        self.every_steps = every_steps
+        #: What ``last.ckpt`` holds.
+        self.kept = Position()
         self.best_loss = float("inf")
         self.best_epoch = 0
         self.best_metrics: dict[str, float] = {}
@@ -152,8 +159,31 @@ class RunCheckpoints(Checkpoint):
         if loss < self.best_loss:
             self.best_loss, self.best_epoch = loss, trainer.current_epoch + 1
             self.best_metrics = dict(pl_module.epoch_metrics)
-            trainer.save_checkpoint(self.folder / BEST, weights_only=True)
+            with averaged_weights(trainer):
+                trainer.save_checkpoint(self.folder / BEST, weights_only=True)
+        self._save(trainer)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self.kept = trainer.datamodule.begun  # type: ignore[attr-defined]
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        # Between two steps only: gradients that wait for more batches are in no checkpoint.
+        accumulating = (batch_idx + 1) % trainer.accumulate_grad_batches
+        if self.every_steps and not accumulating and not trainer.is_last_batch:
+            if trainer.global_step % self.every_steps == 0:
+                pl_module.finite.settle()
+                self._save(trainer)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
+        # SIGTERM stops all ranks between two batches, where the state is whole; Ctrl-C stops anywhere.
+        if isinstance(exception, SIGTERMException):
+            now = position(trainer, trainer.datamodule.begun)  # type: ignore[attr-defined]
+            if now != self.kept and now.batches and now.batches % trainer.accumulate_grad_batches == 0:
+                self._save(trainer)
+
+    def _save(self, trainer: pl.Trainer) -> None:
         trainer.save_checkpoint(self.folder / LAST)
+        self.kept = position(trainer, trainer.datamodule.begun)  # type: ignore[attr-defined]
 
     def state_dict(self) -> dict[str, Any]:
         return {"best_loss": self.best_loss, "best_epoch": self.best_epoch, "best_metrics": self.best_metrics}

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
+from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from panoptag_pyg.errors import EventFileError
 from panoptag_pyg.events import EventDataset, EventLoader
+from panoptag_pyg.training.position import Position, position
+from panoptag_pyg.training.process_weights import process_factors
 from panoptag_pyg.training.recipe import DataSection
+from panoptag_pyg.training.step_loss import with_step_norms
 
 Paths = str | Path | Sequence[str | Path]
 
@@ -49,6 +53,8 @@ class TaggerData(pl.LightningDataModule):
         super().__init__()
         self.section = section
         self.seed = seed
+        #: Where the run began: elsewhere than at the start, if it is a resumed one.
+        self.begun = Position()
         dataset = open_dataset(_paths(data), section, fields, processes)
         if section.test_fraction:
             tested = held_out_events(len(dataset), section.test_fraction, section.split_seed)
@@ -69,13 +75,18 @@ class TaggerData(pl.LightningDataModule):
                 raise EventFileError(f"{_names(paths)}: the {name} events have no jet at all")
             if not part.num_pfos().any():
                 raise EventFileError(f"{_names(paths)}: the {name} events have no PFO at all")
+        self.process_factors = process_factors(section.process_weights, self.training, self.validation)
+        if self.process_factors:
+            self.training = self.training.with_process_weights(self.process_factors)
+            self.validation = self.validation.with_process_weights(self.process_factors)
 
-    def loader(self, training: bool, epoch: int = 0) -> EventLoader:
+    def loader(self, training: bool, epoch: int = 0, start: int = 0) -> EventLoader:
         """A loader of the training or of the validation events.
 
         Args:
             training: training events, in the order of ``epoch``; else validation events, in file order.
             epoch: Default 0.
+            start: batches at the epoch's beginning to leave out. Default 0.
         """
         trainer = self.trainer
         loader = EventLoader(
@@ -89,48 +100,97 @@ class TaggerData(pl.LightningDataModule):
             rank=0 if trainer is None else trainer.global_rank,
             world_size=1 if trainer is None else trainer.world_size,
         )
-        loader.set_epoch(epoch)
+        loader.set_epoch(epoch, start)
         return loader
 
     def train_dataloader(self) -> LazyLoader:
         # Asked for anew every epoch: under a PFO budget the number of batches differs between epochs.
-        epoch = 0 if self.trainer is None else epochs_done(self.trainer)
-        return LazyLoader(self.loader(training=True, epoch=epoch))
+        trainer = self.trainer
+        if trainer is None:
+            return LazyLoader(self.loader(training=True))
+        epoch = epochs_done(trainer)
+        loader = self.loader(training=True, epoch=epoch, start=self.first_batch(epoch))
+        module: Any = trainer.lightning_module
+        return LazyLoader(loader, trainer.accumulate_grad_batches, module.label_norms)
 
     def val_dataloader(self) -> EventLoader:
         return self.loader(training=False)
 
-    def num_steps(self, max_epochs: int) -> int:
-        """Optimiser steps of ``max_epochs`` epochs together."""
-        if self.section.max_pfos_per_batch is None:
-            return max_epochs * len(self.loader(training=True))
-        return sum(len(self.loader(training=True, epoch=epoch)) for epoch in range(max_epochs))
+    def first_batch(self, epoch: int) -> int:
+        """Batches of ``epoch`` that were done before the run was resumed."""
+        return self.begun.batches if epoch == self.begun.epoch else 0
 
-    def normalisation_sample(self) -> HeteroData:
-        """Some training events as one batch, drawn with the split's seed."""
+    def batch_names(self, epoch: int, batches: Iterable[int]) -> EventDataset:
+        """The training events in some batches of this rank, counted from the beginning of ``epoch``."""
+        loader = self.loader(training=True, epoch=epoch)
+        return self.training.select(np.concatenate([loader.batch_events(number) for number in batches]))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the run stands, for its checkpoint."""
+        return position(self.trainer, self.begun).state() if self.trainer is not None else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Begin where the checkpoint ended."""
+        self.begun = Position(**state_dict)
+
+    def num_steps(self, max_epochs: int, accumulate_batches: int = 1) -> int:
+        """Optimiser steps of ``max_epochs`` epochs together.
+
+        Args:
+            max_epochs: how many.
+            accumulate_batches: batches of a step; an epoch's last step may have fewer. Default 1.
+        """
+        if self.section.max_pfos_per_batch is None:
+            return max_epochs * -(-len(self.loader(training=True)) // accumulate_batches)
+        lengths = (len(self.loader(training=True, epoch=epoch)) for epoch in range(max_epochs))
+        return sum(-(-length // accumulate_batches) for length in lengths)
+
+    def normalisation_events(self) -> EventDataset:
+        """Some training events, drawn with the split's seed."""
         rng = np.random.default_rng((self.section.split_seed, 1))
         number = min(self.section.normalisation_events, len(self.training))
-        return self.training.get_batch(np.sort(rng.choice(len(self.training), number, replace=False)))
+        return self.training.select(np.sort(rng.choice(len(self.training), number, replace=False)))
+
+    def normalisation_sample(self) -> HeteroData:
+        """Those events as one batch."""
+        events = self.normalisation_events()
+        return events.get_batch(np.arange(len(events)))
 
     def summary(self) -> dict[str, Any]:
         """What ``summary.json`` says about the data."""
-        return {"training": _describe(self.training), "validation": _describe(self.validation)}
+        factors = {"process_weights": self.process_factors} if self.process_factors else {}
+        return {"training": _describe(self.training), "validation": _describe(self.validation), **factors}
 
 
 class LazyLoader:
     """A loader whose iterators do nothing until their first batch is asked for.
 
     Lightning makes an iterator or two per epoch that it never uses; workers must not start for those.
+
+    Args:
+        loader: the loader.
+        accumulate_batches: batches of an optimiser step; beyond one, each batch is told of the others' labels. Default 1.
+        norms: denominators of a batch's losses; needed with more than one. Default: none.
     """
 
-    def __init__(self, loader: EventLoader) -> None:
+    def __init__(
+        self,
+        loader: EventLoader,
+        accumulate_batches: int = 1,
+        norms: Callable[[HeteroData], Tensor] | None = None,
+    ) -> None:
         self.loader = loader
+        self.accumulate_batches = accumulate_batches
+        self.norms = norms
 
     def __len__(self) -> int:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[HeteroData]:
-        yield from self.loader
+        if self.accumulate_batches == 1 or self.norms is None:
+            yield from self.loader
+        else:
+            yield from with_step_norms(self.loader, self.accumulate_batches, self.norms)
 
 
 def epochs_done(trainer: pl.Trainer) -> int:

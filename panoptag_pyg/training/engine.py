@@ -24,11 +24,15 @@ from panoptag_pyg import __version__
 from panoptag_pyg.errors import ConfigError, PanopTagError
 from panoptag_pyg.output import write_text
 from panoptag_pyg.tasks import build_task
+from panoptag_pyg.training.averaging import WeightAverage
 from panoptag_pyg.training.callbacks import InterruptWatch, MetricsFile, Reporter, RunCheckpoints
 from panoptag_pyg.training.checkpoint import LAST, SafeCheckpointIO, build_model, needed_fields
+from panoptag_pyg.training.compilation import compile_model
 from panoptag_pyg.training.cpu import cpu_threads
 from panoptag_pyg.training.data import Paths, TaggerData, epochs_done
+from panoptag_pyg.training.launch import devices_and_nodes
 from panoptag_pyg.training.module import TaggerModule
+from panoptag_pyg.training.process_weights import check_weighted
 from panoptag_pyg.training.quiet import quiet_lightning
 from panoptag_pyg.training.recipe import Recipe
 from panoptag_pyg.training.run_folder import (
@@ -46,7 +50,7 @@ from panoptag_pyg.training.run_folder import (
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM while training; the run folder is complete up to the last finished epoch."""
+    """Ctrl-C or SIGTERM while training; the run folder is complete up to its last checkpoint."""
 
 
 @dataclass
@@ -83,8 +87,8 @@ def train(
         data: file, files, folder or glob of the training events.
         output: the run folder.
         validation: validation events. Default ``None``: a share of ``data``, see :class:`TaggerData`.
-        resume: go on from the last finished epoch in ``output``; from the start, if there is none. The result is that
-            of a run never stopped. Default ``False``.
+        resume: go on from ``last.ckpt`` in ``output``; from the start, if there is none. The result is that of a run
+            never stopped. Default ``False``.
         overwrite: remove an earlier run in ``output`` first. Default ``False``.
         callbacks: further Lightning callbacks.
 
@@ -101,13 +105,16 @@ def train(
     task = build_task(recipe.task.name, **recipe.task.options)
     fields = needed_fields(model, task)
     datamodule = TaggerData(recipe.data, data, validation, recipe.train.seed, fields, task.processes)
+    check_weighted(recipe.data.process_weights, task)
     task.fit(datamodule.training)
     last = output / LAST if resume and (output / LAST).is_file() else None
     module = TaggerModule(
         model,
         task,
         recipe,
-        lambda: datamodule.num_steps(recipe.train.max_epochs),  # asked for when the number of ranks is known
+        lambda: datamodule.num_steps(
+            recipe.train.max_epochs, recipe.train.accumulate_batches
+        ),  # asked for when the number of ranks is known
         {"training": len(datamodule.training), "validation": len(datamodule.validation)},
     )
     if last is not None:
@@ -117,9 +124,10 @@ def train(
 
     # Reads and validates all events, validation's too: what is wrong with them must show before anything is written.
     summary = _summary(recipe, module, datamodule, earlier_seconds(output) if last is not None else 0.0)
-    checkpoints, watch = RunCheckpoints(output), InterruptWatch()
+    checkpoints, watch = RunCheckpoints(output, recipe.train.checkpoint_every_steps), InterruptWatch()
     with quiet_lightning(), cpu_threads(recipe.train.threads), _signals_restored():
         trainer = _trainer(recipe, output, [Reporter(), MetricsFile(output / METRICS), checkpoints, watch], callbacks)
+        compile_model(model, recipe.train.compile, trainer.strategy.root_device)
         start = time.monotonic()
         try:
             if is_main_process():
@@ -135,7 +143,9 @@ def train(
                 raise
             _finish(summary, "interrupted", trainer, checkpoints, start)
             save_summary(output, summary)
-            raise TrainingInterrupted(f"stopped; epochs kept in {output}: {summary['epochs']}") from stop
+            kept = checkpoints.kept
+            batches = f", and {kept.batches} batches of the next" if kept.batches else ""
+            raise TrainingInterrupted(f"stopped; epochs kept in {output}: {kept.epoch}{batches}") from stop
         _finish(summary, "finished", trainer, checkpoints, start)
     save_summary(output, summary)
     return Run(output, summary, is_main_process())
@@ -150,19 +160,23 @@ def fit_normalisation(model: nn.Module, data: TaggerData) -> None:
 
 def _trainer(recipe: Recipe, output: Path, own: list[Callback], further: list[Callback] | None) -> pl.Trainer:
     section = recipe.train
+    devices, num_nodes = devices_and_nodes(section)
     callbacks = [*own, *(further or [])]
+    if section.ema_decay is not None or section.swa_epochs is not None:
+        callbacks.append(WeightAverage(section, recipe.data))
     if section.early_stopping is not None:
         callbacks.append(
             EarlyStopping("val_loss", patience=section.early_stopping, mode="min", check_on_train_epoch_end=True)
         )
     try:
-        return pl.Trainer(
+        trainer = pl.Trainer(
             accelerator=section.accelerator,
-            devices=section.devices,
-            num_nodes=section.num_nodes,
+            devices=devices,
+            num_nodes=num_nodes,
             precision=section.precision,
             max_epochs=section.max_epochs,
             gradient_clip_val=section.gradient_clip,
+            accumulate_grad_batches=section.accumulate_batches,
             logger=TensorBoardLogger(output, name="", version=TENSORBOARD),
             callbacks=callbacks,
             plugins=[SafeCheckpointIO()],
@@ -179,6 +193,11 @@ def _trainer(recipe: Recipe, output: Path, own: list[Callback], further: list[Ca
             f"train.accelerator = {section.accelerator!r} with train.devices = {section.devices!r} and "
             f"train.precision = {section.precision!r} can't be used here ({reason})"
         ) from error
+    if trainer.precision != section.precision:  # Lightning takes another in its place
+        raise ConfigError(
+            f"train.precision = {section.precision!r} needs a GPU; on the CPU set it to 'bf16-mixed' or '32-true'"
+        )
+    return trainer
 
 
 def _summary(recipe: Recipe, module: TaggerModule, data: TaggerData, seconds: float) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import lightning.pytorch as pl
@@ -14,14 +15,27 @@ from panoptag_pyg import __version__
 from panoptag_pyg.errors import PanopTagError
 from panoptag_pyg.tasks import Sums, Task
 from panoptag_pyg.training.checkpoint import ENTRY
+from panoptag_pyg.training.finite import FiniteWatch
+from panoptag_pyg.training.position import (
+    begin_epoch_anew,
+    of_all_ranks,
+    random_state,
+    saved_position,
+    set_random_state,
+)
 from panoptag_pyg.training.recipe import Recipe
 from panoptag_pyg.training.schedule import WarmupCosineRestarts
+from panoptag_pyg.training.step_loss import NORMS, reach_all, step_loss
+
+#: Key of what each rank needs to go on within an epoch: its random numbers and the epoch's sums so far.
+RANKS = "panoptag_ranks"
 
 
 class TaggerModule(pl.LightningModule):
     """A tagger, its task and the optimisation that the recipe asks for.
 
-    Losses and metrics are kept as numerator and denominator over an epoch and over all ranks, and divided once.
+    Losses and metrics are kept as numerator and denominator over an epoch and over all ranks, and divided once. So is
+    the loss of each optimiser step, over its batches and all ranks: their gradients are those of the one large batch.
 
     Args:
         model: called with a batch, answers for its jets.
@@ -48,26 +62,94 @@ class TaggerModule(pl.LightningModule):
         #: Numbers of the epoch that just ended, as logged.
         self.epoch_metrics: dict[str, float] = {}
         self._sums: dict[str, Tensor] = {}
+        #: What a run resumed within an epoch goes on with, until that epoch begins.
+        self._resumed: dict[str, Any] | None = None
+        self._label_task = task
+        self.finite = FiniteWatch(self)
 
     def forward(self, batch: HeteroData) -> Tensor:
         return self.model(batch)
 
-    def training_step(self, batch: HeteroData, batch_index: int) -> Tensor:
+    def training_step(self, batch: HeteroData, batch_index: int) -> dict[str, Tensor]:
         sums = self.task.sums(self.model(batch), batch)
         self._add("train", sums)
         loss = _ratio(*sums["loss"])
-        if self.logger is not None and self.global_step % self.recipe.train.log_every_steps == 0:
+        step = self._of_step(sums, loss, batch, batch_index)
+        if self.logger is not None and self._is_logged(batch_index):
             rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
             self.logger.log_metrics({"step/loss": loss.item(), "step/lr": rate}, step=self.global_step)
-        return loss
+        return {"loss": step, "batch_loss": loss.detach()}
+
+    def _of_step(self, sums: Sums, loss: Tensor, batch: HeteroData, batch_index: int) -> Tensor:
+        """What to go backwards from: this batch's share of its optimiser step, once it is known to be finite."""
+        ranks, accumulated = self.trainer.world_size, self.trainer.accumulate_grad_batches
+        parts = self.task.loss_parts(sums)
+        value = loss.detach().double()
+        if ranks == accumulated == 1:
+            share = loss
+        else:
+            norms = batch[NORMS] if NORMS in batch else torch.stack([norm.detach().double() for _, _, norm in parts])
+            if ranks > 1:
+                shared = torch.cat([norms, value.reshape(1)])
+                torch.distributed.all_reduce(shared)
+                norms, value = shared[:-1], shared[-1]  # the sum isn't finite where one rank's loss isn't
+            # Lightning divides by the batches, and DDP by the ranks.
+            share = step_loss(parts, norms, ranks * accumulated)
+        self.finite.look(value, "loss", self._batches(batch_index, batch_index))
+        return reach_all(share, self.model) if ranks > 1 else share
+
+    def _batches(self, first: int, last: int) -> range:
+        """Batches ``first`` to ``last`` of this sitting, counted from the beginning of the epoch."""
+        done = self.trainer.datamodule.first_batch(self.current_epoch)  # type: ignore[attr-defined]
+        return range(done + first, done + last + 1)
+
+    def _is_logged(self, batch_index: int) -> bool:
+        train = self.recipe.train
+        return self.global_step % train.log_every_steps == 0 and batch_index % train.accumulate_batches == 0
+
+    def label_norms(self, batch: HeteroData) -> Tensor:
+        """Denominators of the losses of a batch that is still on the CPU."""
+        return self._label_task.loss_norms(batch)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip, and stop at a gradient that isn't finite; with gradient scaling such a step is left out instead."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        if gradient_clip_val:
+            norm = torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+        elif not scaled:
+            norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if not scaled:
+            last = self.trainer.fit_loop.batch_idx
+            first = last - last % self.trainer.accumulate_grad_batches
+            self.finite.look(norm, "gradient", self._batches(first, last))
 
     def validation_step(self, batch: HeteroData, batch_index: int) -> None:
         self._add("val", self.task.sums(self.model(batch), batch))
 
+    def on_train_start(self) -> None:
+        self.trainer.datamodule.begun.check(self.trainer.world_size)  # type: ignore[attr-defined]
+        # Batches that are read ahead have not been moved to the device yet, where the task is.
+        self._label_task = self.task if self.device.type == "cpu" else deepcopy(self.task).cpu()
+
     def on_train_epoch_start(self) -> None:
         # Each epoch has its own random numbers: a run resumed at an epoch's end repeats them.
         torch.manual_seed((self.recipe.train.seed * 1_000_003 + self.current_epoch) * 4096 + self.global_rank)
+        # What a loader used to draw when it began: committed results hold with it.
+        torch.empty((), dtype=torch.int64).random_()
         self._sums.clear()
+        if self._resumed is not None:
+            set_random_state(self._resumed["random"], self.device)
+            self._sums = {name: pair.to(self.device) for name, pair in self._resumed["sums"].items()}
+            self._resumed = None
+
+    def on_validation_epoch_start(self) -> None:
+        self.finite.settle()
 
     def on_validation_epoch_end(self) -> None:
         """Divide the sums of training and validation; validation ends an epoch, before any checkpoint."""
@@ -123,6 +205,15 @@ class TaggerModule(pl.LightningModule):
             "data": dict(self.data_summary),
             "metrics": dict(self.epoch_metrics),
         }
+        if saved_position(checkpoint).batches:
+            sums = {name: pair.cpu() for name, pair in self._sums.items()}
+            checkpoint[RANKS] = of_all_ranks({"random": random_state(self.device), "sums": sums})
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if saved_position(checkpoint).batches:
+            ranks = checkpoint[RANKS]
+            self._resumed = ranks[self.global_rank] if self.global_rank < len(ranks) else None
+            begin_epoch_anew(checkpoint)
 
     def _add(self, stage: str, sums: Sums) -> None:
         for name, pair in sums.items():

@@ -101,6 +101,13 @@ class DataSection(StrictConfig):
     normalisation_events: Annotated[
         Positive, Field(description="training events from which means and scales of the features are taken")
     ] = 2000
+    process_weights: Annotated[
+        Literal["equal"] | dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None,
+        Field(
+            description="factors on the weights of each process's events, such as {ttbar = 2.0}; 'equal' gives all "
+            "processes the same sum; none if absent"
+        ),
+    ] = None
     num_workers: Annotated[
         NonNegative, Field(description="processes that read ahead; 0 reads in the training process")
     ] = 0
@@ -134,6 +141,20 @@ class TrainSection(StrictConfig):
     gradient_clip: Annotated[float | None, Field(gt=0, description="largest gradient norm; no clipping if absent")] = (
         None
     )
+    ema_decay: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            lt=1,
+            description="judge an exponential average of the weights, per step, such as 0.999; off if absent",
+        ),
+    ] = None
+    swa_epochs: Annotated[
+        Positive | None, Field(description="judge the mean of the weights over so many last epochs; off if absent")
+    ] = None
+    accumulate_batches: Annotated[
+        Positive, Field(description="batches of one optimiser step: as one batch so much larger, in the memory of one")
+    ] = 1
     early_stopping: Annotated[
         Positive | None, Field(description="stop after so many epochs without a lower validation loss; off if absent")
     ] = None
@@ -142,6 +163,10 @@ class TrainSection(StrictConfig):
         Literal["32-true", "bf16-mixed", "16-mixed"],
         Field(description="arithmetic of the forward pass: 32-true, bf16-mixed or 16-mixed"),
     ] = "32-true"
+    compile: Annotated[
+        bool | str,
+        Field(description="true runs the tagger through torch.compile; a string names another backend of it"),
+    ] = False
     accelerator: Annotated[Literal["auto", "cpu", "gpu"], Field(description="where to train: auto, cpu or gpu")] = (
         "auto"
     )
@@ -151,6 +176,24 @@ class TrainSection(StrictConfig):
         None
     )
     log_every_steps: Annotated[Positive, Field(description="steps between two points of TensorBoard's curves")] = 50
+    checkpoint_every_steps: Annotated[
+        Positive | None,
+        Field(description="optimiser steps between two last.ckpt within an epoch; only at its end if absent"),
+    ] = None
+
+    @model_validator(mode="after")
+    def _one_average(self) -> TrainSection:
+        if self.swa_epochs is None:
+            return self
+        if self.ema_decay is not None:
+            raise ValueError("give ema_decay or swa_epochs, not both; set the other to none")
+        if self.early_stopping is not None:
+            raise ValueError(
+                "swa_epochs counts from the last epoch, which early_stopping leaves open; give one of them"
+            )
+        if self.swa_epochs > self.max_epochs:
+            raise ValueError(f"swa_epochs is {self.swa_epochs}, but there are only {self.max_epochs} epochs")
+        return self
 
 
 class Recipe(StrictConfig):

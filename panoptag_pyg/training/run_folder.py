@@ -22,6 +22,7 @@ from panoptag_pyg.training.checkpoint import (
     read_checkpoint,
 )
 from panoptag_pyg.training.module import TaggerModule
+from panoptag_pyg.training.position import saved_position
 
 RECIPE, METRICS, SUMMARY, TENSORBOARD = "recipe.toml", "metrics.csv", "summary.json", "tensorboard"
 
@@ -105,6 +106,13 @@ def check_resumable(last: Path, module: TaggerModule) -> None:
                     f"{last.parent}: was started with {section}.{key} = {old!r}, the recipe now says {new!r}; "
                     "go on with the old value, or choose another folder"
                 )
+    for key in ("ema_decay", "swa_epochs"):  # the weights to go on with aren't those that the checkpoint shows
+        old, new = before["train"][key], now["train"][key]
+        if old != new:
+            raise ConfigError(
+                f"{last.parent}: was started with train.{key} = {old!r}, the recipe now says {new!r}; "
+                "go on with the old value, or choose another folder"
+            )
     data = checkpoint[ENTRY].get("data", {})
     if data != module.data_summary:
         raise ConfigError(
@@ -115,7 +123,16 @@ def check_resumable(last: Path, module: TaggerModule) -> None:
     problem = misfit(module.state_dict(), checkpoint_weights(checkpoint, last))
     if problem:
         raise CheckpointError(f"{last} doesn't fit its recipe ({module.recipe.model.name}): {problem}")
-    done = checkpoint["epoch"] + 1
+    position = saved_position(checkpoint)
+    if position.batches:
+        for key in ("seed", "accumulate_batches"):
+            old, new = before["train"][key], now["train"][key]
+            if old != new:
+                raise ConfigError(
+                    f"{last.parent}: was stopped within epoch {position.epoch + 1}, begun with train.{key} = {old!r}, the "
+                    f"recipe now says {new!r}; go on with the old value, or choose another folder"
+                )
+    done = position.epoch + (position.batches > 0)
     if done > module.recipe.train.max_epochs:
         raise ConfigError(
             f"{last.parent}: has {done} epochs already, more than train.max_epochs = "

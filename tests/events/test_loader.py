@@ -92,3 +92,36 @@ def test_batches_move_between_devices(dataset: EventDataset) -> None:
     batch = next(iter(EventLoader(dataset, batch_size=8))).to("meta")
     assert batch["pfo"].x.device == torch.device("meta")
     assert isinstance(batch["pfo"].max_length, int)
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 37}, {"max_pfos_per_batch": 211}])
+def test_an_epoch_begun_in_its_middle_is_the_rest_of_it(
+    dataset: EventDataset, rng: np.random.Generator, options: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("panoptag_pyg.events.sampling.WINDOW_PFOS", 1500)  # some 160 events
+    loader = EventLoader(dataset, shuffle=True, seed=2, **options)
+    loader.set_epoch(4)
+    whole = list(loader)
+    ids = dataset.read_block().event["id"]
+    for number, batch in enumerate(whole):
+        assert ids[loader.batch_events(number)].tolist() == batch.event_id.tolist()
+    read: list[int] = []
+    original = EventDataset.read_block
+    monkeypatch.setattr(
+        EventDataset, "read_block", lambda self, events, *rest: read.extend(events) or original(self, events, *rest)
+    )
+    for start in {0, 1, len(whole) - 1, len(whole), *rng.integers(0, len(whole), 3).tolist()}:
+        loader.set_epoch(4, start)
+        read.clear()
+        rest = list(loader)
+        assert len(rest) == len(loader) == len(whole) - start
+        for a, b in zip(rest, whole[start:], strict=True):
+            assert_same_graphs(a, b)
+        assert len(read) == sum(batch.num_graphs for batch in rest)
+
+
+def test_loading_leaves_random_numbers_alone(dataset: EventDataset) -> None:
+    before = torch.get_rng_state()
+    for workers in (0, 1):
+        next(iter(EventLoader(dataset, num_workers=workers)))
+    assert torch.equal(torch.get_rng_state(), before)

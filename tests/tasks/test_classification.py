@@ -76,6 +76,7 @@ def test_weights_have_to_fit_the_classes():
 
 def dataset(tmp_path, rng, needs, processes=(), drop=(), **columns):
     block = random_block(rng, [5, 9, 0, 7], [2, 3, 0, 1], 2)
+    block.event["weight"][:] = 1
     for name, values in columns.items():
         group = "event" if name == "process" else "pfo" if name == "heavy_ancestry" else "jet"
         getattr(block, group)[name][:] = values

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -128,7 +129,9 @@ def test_balanced_weights_give_each_class_the_same_sum():
 
 
 def test_fit_takes_the_weights_from_the_data():
-    data = SimpleNamespace(class_counts=lambda: torch.tensor([10, 20, 30]))
+    data = SimpleNamespace(
+        class_counts=lambda: torch.tensor([10, 20, 30]), event_weights=lambda: (np.zeros(2), np.full(2, 0.5))
+    )
     task = build_task("flavour", class_weights="balanced")
     task.fit(data)
     torch.testing.assert_close(task.class_weights, torch.tensor([2.0, 1.0, 2 / 3]))

@@ -74,7 +74,8 @@ def test_overrides_are_toml_values():
 
 def test_the_resolved_recipe_writes_defaults_out():
     values = tomllib.loads(Recipe.from_toml("tiny").to_toml())
-    assert values["task"] == {"name": "flavour", "gamma": 1.0, "class_weights": "balanced", "event_weights": True}
+    task = {"gamma": 1.0, "class_weights": "balanced", "event_weights": True, "label_smoothing": 0.0}
+    assert values["task"] == {"name": "flavour", **task}
     assert values["train"]["weight_decay"] == 1e-3
     assert "early_stopping" not in values["train"]
 

@@ -1,0 +1,34 @@
+"""Devices and machines as the launcher says, where the recipe leaves them open."""
+
+import pytest
+
+from panoptag_pyg.training.launch import devices_and_nodes
+from panoptag_pyg.training.recipe import TrainSection
+
+TORCHRUN = {"TORCHELASTIC_RUN_ID": "1", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8", "RANK": "5", "LOCAL_RANK": "1",
+            "GROUP_RANK": "1"}  # fmt: skip
+SLURM = {"SLURM_NTASKS": "6", "SLURM_NNODES": "3", "SLURM_JOB_NAME": "train", "SLURM_PROCID": "4"}
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch):
+    for name in (*TORCHRUN, *SLURM, "SLURM_NTASKS_PER_NODE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("environment", "section", "wanted"),
+    [
+        ({}, {}, ("auto", 1)),
+        ({}, {"devices": 2, "num_nodes": 3}, (2, 3)),
+        (TORCHRUN, {}, (4, 2)),
+        (TORCHRUN, {"devices": 2, "num_nodes": 4}, (2, 4)),
+        (SLURM, {}, (2, 3)),
+        ({**SLURM, "SLURM_NTASKS_PER_NODE": "2"}, {}, (2, 3)),
+        ({**SLURM, "SLURM_JOB_NAME": "bash"}, {}, ("auto", 1)),
+    ],
+)
+def test_the_launcher_decides_what_the_recipe_leaves_open(monkeypatch, environment, section, wanted):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert devices_and_nodes(TrainSection(**section)) == wanted
