@@ -31,17 +31,22 @@ class Clock(Callback):
     """Seconds of processor and of wall-clock time that a run has taken, over all its resumptions.
 
     Args:
-        path: kept there after every epoch; what an ended process did after its last epoch isn't counted.
+        path: kept there after every epoch and when the run is stopped; a killed one lacks what it did since.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.before = read_json(path)
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.start = (time.process_time(), time.monotonic())
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self.keep()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
+        self.keep()
+
+    def keep(self) -> None:
+        """Write the time so far."""
         cpu, wall = time.process_time() - self.start[0], time.monotonic() - self.start[1]
         write_json(self.path, {"cpu": self.before.get("cpu", 0) + cpu, "wall": self.before.get("wall", 0) + wall})
 

@@ -25,8 +25,8 @@ RECIPES = Path(__file__).parent / "recipes"
 SETUPS = ("paper", "realistic")
 #: Where the pieces of the models are taken away.
 ABLATED = ("realistic",)
-#: Given to every run: two of them share a machine with two cores.
-FOR_ALL = ("train.threads=1", 'train.accelerator="cpu"')
+#: Given to every run: two of them share a machine with two cores, and may be killed. No part of a run's key.
+FOR_ALL = ("train.threads=1", 'train.accelerator="cpu"', "train.checkpoint_every_steps=200")
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class Plan:
         entries: rows.
         sample: the events.
         recipes: folder of the base recipes.
-        for_all: settings of every run.
+        for_all: settings of every run that don't change its result.
     """
 
     entries: tuple[Entry, ...] = ENTRIES
@@ -232,7 +232,8 @@ class Run:
     @property
     def stretch(self) -> float:
         """How many times the recipe's epochs: with few events more, so that there are at least half as many steps."""
-        return self.entry.epochs * max(1.0, 0.5 * len(self.plan.sample.train) / len(self.shards))
+        few = 1.0 if self.entry.shards is None else 0.5 * len(self.plan.sample.train) / len(self.shards)
+        return self.entry.epochs * max(1.0, few)
 
     @property
     def num_epochs(self) -> int:
@@ -240,9 +241,9 @@ class Run:
         return math.ceil(self.base["train"]["max_epochs"] * self.stretch - 1e-9)
 
     @property
-    def settings(self) -> list[str]:
-        """All changes to the base recipe."""
-        found = [*self.plan.for_all, *self.entry.settings, f"train.seed={self.seed}"]
+    def changes(self) -> list[str]:
+        """Changes to the base recipe that decide the result."""
+        found = [*self.entry.settings, f"train.seed={self.seed}"]
         if self.stretch != 1:
             train = self.base["train"]
             found.append(f"train.max_epochs={self.num_epochs}")
@@ -258,14 +259,14 @@ class Run:
         Raises:
             ConfigError: if this version can't do what it asks for.
         """
-        return Recipe.from_toml(self.plan.recipes / f"{self.entry.recipe}.toml", self.settings)
+        return Recipe.from_toml(self.plan.recipes / f"{self.entry.recipe}.toml", [*self.plan.for_all, *self.changes])
 
     @property
     def training_key(self) -> str:
         """Changes with what decides the training; not with a recipe's comments, files, versions or machines."""
         sample = self.plan.sample
         events = [sample.seed, sample.shard_events, sample.seen, self.shards, sample.validation, self.setup]
-        return digest(self.base, sorted(self.settings), events)
+        return digest(self.base, sorted(self.changes), events)
 
     @property
     def key(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,9 @@ def test_a_key_says_what_was_asked_and_no_more(tmp_path: Path) -> None:
     assert key(group="ablations", rank=7) == first
     others = [key(studying.RECIPE.replace("dim = 8", "dim = 16")), key(settings=("train.lr=1e-4",)), key(shards=1)]
     others.append(key(seeds=(1,)))
+    elsewhere = replace(Plan((Entry("a", "A", "quick", setups=("paper",)),), SAMPLE, tmp_path), for_all=())
+    key()
+    assert elsewhere.runs()[0].key == first
     assert len({first, *others}) == 5
 
 
