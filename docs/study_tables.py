@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from panoptag_pyg.benchmarks.study.gpu_report import GPU_RESULTS, gpu_figures, gpu_records, gpu_tables
 from panoptag_pyg.benchmarks.study.plan import Plan
 from panoptag_pyg.benchmarks.study.plots import write_figures
 from panoptag_pyg.benchmarks.study.record import RESULTS
@@ -30,6 +31,7 @@ WORDS = {
     "study_rejection": "Light-jet rejection against b and c efficiency, and its ratio to ParT",
     "study_processes": "The same per process: one trained on, two never trained on",
     "study_proximity": "ΔR of light jets to the nearest b or c jet: all, and those mistagged",
+    "study_gpu": "At the published size, trained on a GPU",
     "study_events": "Figures of merit against the number of training events",
 }
 
@@ -45,6 +47,8 @@ def filled(page: str, summary: dict[str, Any], images: str) -> str:
     tables = blocks(summary)
 
     def content(name: str) -> str:
+        if name == "gpu":
+            return "\n\n".join(gpu_tables(gpu_records(GPU_RESULTS)).values()) or "Not run yet."
         figure = FIGURE.match(name)
         if figure is None:
             return tables.get(name, "Not run yet.")
@@ -61,6 +65,11 @@ def main() -> None:
     summary = summarise(plan, RESULTS)
     write_summary(summary, RESULTS)
     figures = write_figures(plan, RESULTS, IMAGES)
+    records = gpu_records(GPU_RESULTS)
+    for setup in dict.fromkeys(setup for setup, _ in records):
+        for stem, figure in gpu_figures(records, setup).items():
+            figures.append(IMAGES / f"{stem}.png")
+            figure.savefig(figures[-1], dpi=110)
     for stale in set(IMAGES.glob("study_*.png")) - set(figures):
         stale.unlink()
     for path, images in PAGES.items():

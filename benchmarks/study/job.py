@@ -74,6 +74,8 @@ def train_and_score(order: dict[str, Any]) -> None:
         order: ``asked`` (the plan's words), ``recipe`` (JSON), ``folder`` (of the run), ``train``, ``validation``,
             ``test`` (by process), ``seen``, ``record``.
     """
+    if read_json(Path(order["record"])).get("key") == order["asked"]["key"]:
+        return  # another runner was quicker
     folder, key = Path(order["folder"]), order["asked"]["training_key"]
     run, state = folder / "run", folder / "state.json"
     if read_json(state).get("training_key") != key:

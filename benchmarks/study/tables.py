@@ -54,15 +54,19 @@ def cell(values: Row) -> str:
 
 
 def ratio_cell(values: Row, figure: str) -> str:
-    """A ratio, or a difference, with both uncertainties together; ``†``: fewer than 10 light jets pass."""
+    """A ratio, or a difference, with both uncertainties together.
+
+    ``†``: fewer than 10 light jets pass; ``‡``: the trainings' spread isn't known, and isn't in it.
+    """
     if values.get("value") is None:
         return NOTHING
     value, low, high = values["value"], values["low"], values["high"]
+    alone = " ‡" if values["seeds"] is None else ""
     if figure in ("accuracy", "auc"):
         error = max(value - low, high - value)
-        return f"{value:+.4f} ± {error:.4f}".replace("-", "−")
+        return f"{value:+.4f} ± {error:.4f}{alone}".replace("-", "−")
     text = format_measurement(Rejection(value, low, high))  # a ratio of two: as asymmetric
-    return f"{text}{' †' if values['few'] else ''}"
+    return f"{text}{alone}{' †' if values['few'] else ''}"
 
 
 def results_table(summary: dict[str, Any], setup: str, group: str, paper: bool = False) -> str:
@@ -204,7 +208,7 @@ LEGEND = (
     "test events, “seeds ±” the standard deviation of the trainings, whose mean is shown (of rejections that of the "
     "accepted shares). (&gt; x): 95 % confidence limit where fewer than 10 light jets pass. Ratios and differences are "
     "of taggers on the same events with the same redrawn samples; their ± holds the trainings’ spread too. †: fewer "
-    "than 10 light jets pass. –: no value."
+    "than 10 light jets pass. ‡: of one training, whose spread isn’t known. –: no value."
 )
 
 
