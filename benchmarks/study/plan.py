@@ -124,12 +124,17 @@ def without(
     return Entry(name, title, recipe, group, settings, setups=ABLATED, **{"rank": 2, **more})
 
 
+def piece(name: str, title: str, *settings: str) -> Entry:
+    """An entry that switches a piece of panoptag_plus off or on."""
+    return without(name, title, *settings, recipe="panoptag_plus", group="pieces", rank=3)
+
+
 #: The plan. Change it here, and nowhere else.
 ENTRIES = (
     Entry("panoptag", "PanopTag", "panoptag", seeds=(0, 1, 2)),
     Entry("part", "ParT", "part", seeds=(0, 1, 2)),
     Entry("particlenet", "ParticleNet", "particlenet", seeds=(0, 1, 2)),
-    Entry("panoptag_plus", "panoptag_plus", "panoptag_plus", seeds=(0, 1, 2), rank=1),
+    Entry("panoptag_plus", "panoptag_plus", "panoptag_plus", seeds=(0, 1, 2)),
     without("no_local", "no local stage", "model.num_local_layers=0"),
     without("no_global", "no global stage", "model.num_global_layers=0"),
     # The decoder reads PFOs near the jet alone; their embeddings still know of the whole event …
@@ -142,11 +147,17 @@ ENTRIES = (
         "model.num_global_layers=0",
     ),
     without("phi_not_wrapped", "φ not wrapped", "model.wrap_phi=false"),
-    without("all_pfos", "all PFOs, not the leading 128", "data.max_pfos=none", rank=3),
+    without("all_pfos", "all PFOs, not the leading 128", "data.max_pfos=none", rank=7),
     without("rotated", "rotated in φ, reflected in η", "augmentation.rotate_phi=true", "augmentation.reflect_eta=true"),
-    without("longer", "twice as many epochs", epochs=2.0, rank=3),
-    *learning_curve({"panoptag": "PanopTag", "part": "ParT"}, (1, 2, 4), rank=3),
-    *learning_curve({"panoptag_plus": "panoptag_plus", "particlenet": "ParticleNet"}, (1, 2, 4), rank=5),
+    without("longer", "twice as many epochs", epochs=2.0, rank=7),
+    piece("plus_jet_only", "only the jet’s own constituents", 'model.context="jet"'),
+    piece("plus_no_constituents", "no transformer over constituents", "model.constituent_layers=0"),
+    piece("plus_no_relations", "no relations", "model.relation_bias=false", "model.relation_values=false"),
+    piece("plus_no_jet_attention", "no attention among jets", "model.jet_attention=false"),
+    piece("plus_raw_angles", "φ as a number, no edge geometry", 'model.angles="raw"', "model.edge_geometry=false"),
+    piece("plus_context_dropout", "context dropped for 30 % of the jets", "model.context_dropout=0.3"),
+    *learning_curve({"panoptag": "PanopTag", "part": "ParT"}, (1, 2, 4), rank=6),
+    *learning_curve({"panoptag_plus": "panoptag_plus", "particlenet": "ParticleNet"}, (1, 2, 4), rank=6),
 )
 
 
