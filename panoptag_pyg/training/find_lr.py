@@ -48,7 +48,7 @@ class RangeTest:
     Attributes:
         suggestion: the rate to try, a tenth of ``lowest``; ``None`` if the loss didn't fall.
         lowest: rate at which the smoothed loss was lowest.
-        steepest: rate at which it fell fastest per decade of the rate.
+        steepest: rate up to ``lowest`` at which it fell fastest per decade of the rate.
         diverged: rate at which it had diverged; ``None`` if it didn't.
         rates, losses, smoothed: rate, loss and smoothed loss of each step.
     """
@@ -103,8 +103,9 @@ def range_test(
     slope = np.gradient(smoothed, np.log10(rates))
     # The first steps' mean is of few losses, and falls or rises by chance.
     settled = min(round(1 / (1 - MEMORY)), len(rates) - 1)
-    steepest = settled + int(np.argmin(slope[settled:]))
     fell = lowest > settled and smoothed[lowest] < smoothed[settled]
+    # Beyond the lowest loss it may fall again, from wherever it has jumped to.
+    steepest = settled + int(np.argmin(slope[settled : lowest + 1])) if fell else lowest
     return RangeTest(
         suggestion=rates[lowest] / MARGIN if fell else None,
         lowest=rates[lowest],
