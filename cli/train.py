@@ -27,13 +27,13 @@ def train(
         list[str] | None,
         typer.Option("--set", help="Change the recipe: section.key=value; may be repeated.", show_default=False),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on after the last finished epoch.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last.ckpt.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove an earlier run in the folder.")] = False,
     find_rate: Annotated[
         bool, typer.Option("--find-lr", help="Train nothing: sweep the learning rate and suggest one.")
     ] = False,
 ) -> None:
-    """Train a tagger as a recipe says; Ctrl-C keeps all finished epochs, --resume goes on."""
+    """Train a tagger as a recipe says; Ctrl-C keeps the last checkpoint, --resume goes on."""
     from panoptag_pyg.training import Recipe, TrainingInterrupted
     from panoptag_pyg.training import train as run_training
 

@@ -99,6 +99,8 @@ class TaggerData(pl.LightningDataModule):
             pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
             rank=0 if trainer is None else trainer.global_rank,
             world_size=1 if trainer is None else trainer.world_size,
+            read_ahead=trainer is not None,
+            device=None if trainer is None else trainer.strategy.root_device,
         )
         loader.set_epoch(epoch, start)
         return loader
@@ -169,7 +171,7 @@ class LazyLoader:
 
     Args:
         loader: the loader.
-        accumulate_batches: batches of an optimiser step; beyond one, each batch is told of the others' labels. Default 1.
+        accumulate_batches: batches of an optimiser step; of several each is told of the others' labels. Default 1.
         norms: denominators of a batch's losses; needed with more than one. Default: none.
     """
 

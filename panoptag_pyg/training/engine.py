@@ -7,9 +7,8 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +33,10 @@ from panoptag_pyg.training.data import Paths, TaggerData, epochs_done
 from panoptag_pyg.training.launch import devices_and_nodes
 from panoptag_pyg.training.module import TaggerModule
 from panoptag_pyg.training.process_weights import check_weighted
+from panoptag_pyg.training.provenance import provenance
 from panoptag_pyg.training.quiet import quiet_lightning
 from panoptag_pyg.training.recipe import Recipe
+from panoptag_pyg.training.record import RunRecord
 from panoptag_pyg.training.run_folder import (
     METRICS,
     RECIPE,
@@ -81,8 +82,9 @@ def train(
 ) -> Run:
     """Train a tagger and write its run folder.
 
-    The folder gets ``recipe.toml``, ``best.ckpt``, ``last.ckpt``, ``metrics.csv``, ``summary.json`` and
-    ``tensorboard/``. Nothing is written before recipe, data and model have been found good.
+    The folder gets ``README.md``, which says what else is in it: recipe, checkpoints, metrics per epoch and their
+    curves, a summary, checksums of the data and TensorBoard's files. Nothing is written before recipe, data and model
+    have been found good.
 
     Args:
         recipe: what to do.
@@ -130,8 +132,10 @@ def train(
     summary = _summary(recipe, module, datamodule, earlier_seconds(output) if last is not None else 0.0)
     checkpoints, watch = RunCheckpoints(output, recipe.train.checkpoint_every_steps), InterruptWatch()
     with quiet_lightning(), cpu_threads(recipe.train.threads), _signals_restored():
-        trainer = _trainer(recipe, output, [Reporter(), MetricsFile(output / METRICS), checkpoints, watch], callbacks)
+        own = [Reporter(), MetricsFile(output / METRICS), checkpoints, watch, RunRecord(output)]
+        trainer = _trainer(recipe, output, own, callbacks)
         compile_model(model, recipe.train.compile, trainer.strategy.root_device)
+        summary |= provenance(trainer.strategy.root_device)
         start = time.monotonic()
         try:
             if is_main_process():
@@ -141,6 +145,10 @@ def train(
             trainer.fit(module, datamodule=datamodule, ckpt_path=last)
         except (PanopTagError, OSError):
             drop_stillborn(output)
+            if (output / LAST).exists():
+                _finish(summary, "failed", trainer, checkpoints, start)
+                with suppress(PanopTagError, OSError):
+                    save_summary(output, summary)
             raise
         except (SystemExit, KeyboardInterrupt) as stop:
             if watch.reason is None and not isinstance(stop, KeyboardInterrupt):
@@ -214,13 +222,6 @@ def _summary(recipe: Recipe, module: TaggerModule, data: TaggerData, seconds: fl
         "best": {},
         "seconds": seconds,
         "device": "",
-        "versions": {
-            "panoptag_pyg": __version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "torch_geometric": version("torch-geometric"),
-            "lightning": pl.__version__,
-        },
     }
 
 

@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from panoptag_pyg.config import StrictConfig, validate
 from panoptag_pyg.errors import ConfigError, suggest
 from panoptag_pyg.events.angularities import expand_jet_features
+from panoptag_pyg.training.augmentation import AugmentationSection
 from panoptag_pyg.training.toml import to_toml
 
 Positive = Annotated[int, Field(ge=1)]
@@ -110,7 +111,7 @@ class DataSection(StrictConfig):
         ),
     ] = None
     num_workers: Annotated[
-        NonNegative, Field(description="processes that read ahead; 0 reads in the training process")
+        NonNegative, Field(description="processes that read ahead; 0 reads ahead in a thread of the training process")
     ] = 0
 
     @field_validator("jet_features")
@@ -214,6 +215,7 @@ class Recipe(StrictConfig):
     data: DataSection = Field(default_factory=DataSection)
     task: TaskSection = Field(default_factory=TaskSection)
     train: TrainSection = Field(default_factory=TrainSection)
+    augmentation: AugmentationSection = Field(default_factory=AugmentationSection)
 
     @classmethod
     def from_toml(cls, path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
