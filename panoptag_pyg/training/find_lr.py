@@ -19,6 +19,7 @@ from panoptag_pyg.errors import ConfigError
 from panoptag_pyg.output import atomic_output, write_json
 from panoptag_pyg.progress import progress
 from panoptag_pyg.tasks import build_task
+from panoptag_pyg.training.augmentation import Augmentation
 from panoptag_pyg.training.budget import with_budget
 from panoptag_pyg.training.checkpoint import build_model, needed_fields
 from panoptag_pyg.training.cpu import cpu_threads
@@ -151,11 +152,11 @@ def find_lr(
         fit_normalisation(model, datamodule)
         recipe = with_budget(recipe, model, task, datamodule, device)
         trial = Trial(model, task, recipe.train, device)
-        batches = _endless(datamodule)
+        batches, augment = _endless(datamodule), Augmentation(recipe.augmentation)
         with progress("sweeping the learning rate", num_steps, "steps") as advance:
 
             def step(rate: float) -> float:
-                loss = trial.step(next(batches), rate).item()
+                loss = trial.step(augment(next(batches).to(device)), rate).item()
                 advance(1)
                 return loss
 
