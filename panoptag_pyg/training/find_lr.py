@@ -19,6 +19,7 @@ from panoptag_pyg.errors import ConfigError
 from panoptag_pyg.output import atomic_output, write_json
 from panoptag_pyg.progress import progress
 from panoptag_pyg.tasks import build_task
+from panoptag_pyg.training.augmentation import Augmentation
 from panoptag_pyg.training.budget import with_budget
 from panoptag_pyg.training.checkpoint import build_model, needed_fields
 from panoptag_pyg.training.cpu import cpu_threads
@@ -48,7 +49,7 @@ class RangeTest:
     Attributes:
         suggestion: the rate to try, a tenth of ``lowest``; ``None`` if the loss didn't fall.
         lowest: rate at which the smoothed loss was lowest.
-        steepest: rate at which it fell fastest per decade of the rate.
+        steepest: rate up to ``lowest`` at which it fell fastest per decade of the rate.
         diverged: rate at which it had diverged; ``None`` if it didn't.
         rates, losses, smoothed: rate, loss and smoothed loss of each step.
     """
@@ -103,8 +104,9 @@ def range_test(
     slope = np.gradient(smoothed, np.log10(rates))
     # The first steps' mean is of few losses, and falls or rises by chance.
     settled = min(round(1 / (1 - MEMORY)), len(rates) - 1)
-    steepest = settled + int(np.argmin(slope[settled:]))
     fell = lowest > settled and smoothed[lowest] < smoothed[settled]
+    # Beyond the lowest loss it may fall again, from wherever it has jumped to.
+    steepest = settled + int(np.argmin(slope[settled : lowest + 1])) if fell else lowest
     return RangeTest(
         suggestion=rates[lowest] / MARGIN if fell else None,
         lowest=rates[lowest],
@@ -150,11 +152,11 @@ def find_lr(
         fit_normalisation(model, datamodule)
         recipe = with_budget(recipe, model, task, datamodule, device)
         trial = Trial(model, task, recipe.train, device)
-        batches = _endless(datamodule)
+        batches, augment = _endless(datamodule), Augmentation(recipe.augmentation)
         with progress("sweeping the learning rate", num_steps, "steps") as advance:
 
             def step(rate: float) -> float:
-                loss = trial.step(next(batches), rate).item()
+                loss = trial.step(augment(next(batches).to(device)), rate).item()
                 advance(1)
                 return loss
 

@@ -35,6 +35,7 @@ def test_the_suggestion_is_stable_and_not_too_small(rng, largest):
     assert stable / 100 < result.suggestion < stable
     assert result.suggestion == result.lowest / 10
     assert result.diverged > stable
+    assert result.rates[0] < result.steepest <= result.lowest
     assert result.rates == sorted(result.rates)
     assert len(result.rates) < 300  # it stopped there
 
