@@ -12,6 +12,7 @@ from torch import nn
 from torch_geometric.data import HeteroData
 
 from panoptag_pyg.comparison.events import measured_batch
+from panoptag_pyg.comparison.flavour import flavour_of
 from panoptag_pyg.errors import PanopTagError
 from panoptag_pyg.models.cost import forward_flops
 from panoptag_pyg.tasks import build_task
@@ -35,7 +36,7 @@ def cost_of(order: dict[str, Any]) -> dict[str, Any]:
     from panoptag_pyg.benchmarks.memory import peak_memory
 
     device = torch.device(order["device"])
-    model, recipe = load_tagger(order["model"])
+    model, recipe = flavour_of(*load_tagger(order["model"]))
     batch = measured_batch(order["test"], recipe, model, order["num_events"])
     sizes = {
         "num_events": batch["pfo"].ptr.numel() - 1,

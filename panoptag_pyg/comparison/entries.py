@@ -9,11 +9,10 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
+from panoptag_pyg.comparison.flavour import asks_for_flavour
 from panoptag_pyg.errors import ConfigError, PanopTagError
 from panoptag_pyg.training.recipe import Recipe, shipped_recipes
 
-#: The task of a recipe that can be compared: all rows have the same classes and figures of merit.
-TASK = "flavour"
 #: Keys that are the comparison's own: the same for all rows.
 OWN_KEYS = {"data.test_fraction": "--test-fraction", "train.seed": "--seeds"}
 
@@ -111,7 +110,7 @@ def _entry(name: str, source: str, overrides: Sequence[str]) -> Entry:
     except PanopTagError as error:
         return replace(entry, problem=" ".join(str(error).splitlines()))
     assert entry.recipe is not None
-    if entry.recipe.task.name != TASK:
+    if not asks_for_flavour(entry.recipe):
         return replace(
             entry,
             problem=f"{source} is for the task '{entry.recipe.task.name}'; only taggers of jet flavour are compared",

@@ -12,6 +12,7 @@ from panoptag_pyg.jobs import work
 def train_and_score(order: dict[str, Any]) -> None:
     """Train the recipe, unless a finished run is to be loaded; then score the test events."""
     from panoptag_pyg.comparison.events import measured_dataset
+    from panoptag_pyg.comparison.flavour import flavour_of
     from panoptag_pyg.evaluation import predict_jets
     from panoptag_pyg.training import Recipe, load_tagger, train
 
@@ -22,6 +23,7 @@ def train_and_score(order: dict[str, Any]) -> None:
         train(Recipe.from_json(order["recipe"]), order["data"], run, resume=resume, overwrite=not resume)
     print("scoring the test events", flush=True)
     model, recipe = load_tagger(order["model"])
+    model, _ = flavour_of(model, recipe)
     dataset = measured_dataset(order["test"], recipe, model)
     predictions = predict_jets(model, dataset, device=order["device"], recipe=recipe.to_json())
     predictions.save(order["scores"], overwrite=True)

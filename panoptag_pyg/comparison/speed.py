@@ -11,6 +11,7 @@ import torch
 
 from panoptag_pyg.comparison.cost import forward_pass, training_step
 from panoptag_pyg.comparison.events import measured_batch
+from panoptag_pyg.comparison.flavour import flavour_of
 from panoptag_pyg.comparison.load import LoadWatch
 from panoptag_pyg.training import load_tagger
 
@@ -38,7 +39,7 @@ def speed_of(order: dict[str, Any]) -> dict[str, Any]:
     for number, (name, path) in enumerate(order["models"].items(), 1):
         print(f"warming up {name} ({number} of {len(order['models'])})", file=sys.stderr, flush=True)
         try:
-            model, recipe = load_tagger(path)
+            model, recipe = flavour_of(*load_tagger(path))
             batch = measured_batch(order["test"], recipe, model, order["num_events"]).to(device)
             steps = {
                 FORWARD: forward_pass(model.to(device), recipe, batch),

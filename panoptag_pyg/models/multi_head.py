@@ -55,12 +55,23 @@ class MultiHeadTagger(Tagger):
             tagger.drop_jets()
         self.heads = nn.ModuleDict({key: build_head(head, tagger) for key, head in table.items()})
         self.needs, self.level, self.embeds_pfos = tagger.needs, tagger.level, tagger.embeds_pfos
+        self.num_outputs = {key: head.num_outputs for key, head in table.items()}
         self.dim, self.num_classes = tagger.dim, next(iter(table.values())).num_outputs
 
     def reset_parameters(self) -> None:
         """Draw all weights anew."""
         for layer in (self.tagger, *self.heads.values()):
             layer.reset_parameters()  # type: ignore[operator]
+
+    def only(self, name: str) -> MultiHeadTagger:
+        """Take off all heads but one, whose output the model then gives by itself.
+
+        Args:
+            name: of that head, one of several.
+        """
+        self.heads, self.single = nn.ModuleDict({"output": self.heads[name]}), True
+        self.num_classes = self.num_outputs[name]
+        return self
 
     def fit_normalisation(self, batch: HeteroData) -> None:
         self.tagger.fit_normalisation(batch)

@@ -51,7 +51,7 @@ def test_a_recipe_that_does_not_fit_is_a_row_with_its_reason(tmp_path: Path) -> 
 
 
 def test_other_tasks_are_named_and_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("panoptag_pyg.comparison.entries.TASK", "another")
+    monkeypatch.setattr("panoptag_pyg.comparison.flavour.TASK", "another")
     with pytest.raises(ConfigError, match=r"nothing to compare: tiny.toml is for the task 'flavour'; only taggers"):
         find_entries(["tiny"])
     write_recipe(tmp_path / "quick.toml")
