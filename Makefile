@@ -15,7 +15,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 KERNELS ?=
 # Where wheels of the kernels are.
 KERNEL_WHEELS ?= $(if $(wildcard ../shared/wheels),../shared/wheels,https://data.pyg.org/whl/torch-$(shell $(PYTHON) -c 'import torch; print(torch.__version__)').html)
-# What pytest, the demo or the comparison get besides: make test ARGS="tests/ops -x", make compare ARGS="--seeds 3".
+# What pytest, the demo, the comparison or the study get besides: make test ARGS="tests/ops -x", make compare ARGS="--seeds 3".
 ARGS ?=
 # What make compare puts beside each other: every shipped recipe of a flavour tagger at small size; the first is the
 # reference. paper.toml takes a GPU, tiny.toml is for tests.
@@ -32,7 +32,7 @@ PYTEST := OMP_NUM_THREADS=1 $(if $(KERNELS),PYTHONPATH=$(abspath $(KERNEL_FOLDER
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo compare dataset test test-all check format docs readme tables constraints environment kernels clean
+.PHONY: help demo compare dataset study test test-all check format docs readme tables constraints environment kernels clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -62,6 +62,10 @@ dataset: $(READY) ## make 100,000 events of five processes in dataset/, a report
 	    --seed $(DATASET_SEED) --workers $(JOBS) --output dataset/$$process $(ARGS) || exit; done
 	$(PYTHON) -m panoptag_pyg.cli inspect --check --card dataset/card.md --overwrite $(DATASET_PROCESSES:%=dataset/%)
 	$(PYTHON) -m panoptag_pyg.cli validate $(DATASET_PROCESSES:%=dataset/%) --output dataset/report --overwrite
+
+study: $(READY) ## the paper's claim tested: run what has no record yet, then docs/physics.md; ARGS=--list shows what
+	$(PYTHON) -m panoptag_pyg.benchmarks.study --workers $(JOBS) $(ARGS)
+	$(PYTHON) docs/study_tables.py
 
 test: $(PEERS) $(if $(KERNELS),kernels) ## run the tests that take minutes in all; KERNELS=1: with the compiled kernels
 	$(PYTEST) $(ARGS)
@@ -93,6 +97,7 @@ tables: $(READY) ## put the committed runs, all networks and all process cards i
 	$(PYTHON) docs/tw_tables.py
 	$(PYTHON) docs/epoch_tables.py
 	$(PYTHON) docs/process_tables.py
+	$(PYTHON) docs/study_tables.py
 
 constraints: $(READY) ## move every pin but PyTorch's to the newest release that fits
 	$(PIP) install --upgrade --upgrade-strategy eager --prefer-binary 'torch==$(TORCH_VERSION)' --editable '.[all]'
@@ -102,7 +107,7 @@ constraints: $(READY) ## move every pin but PyTorch's to the newest release that
 
 environment: $(READY) ## only set up .venv
 
-clean: ## remove the environment and everything built; keeps demo/ and comparison/
+clean: ## remove the environment and everything built; keeps demo/, comparison/ and study/
 	rm -rf $(VENV) build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 # -- the environment -----------------------------------------------------------------------------------------

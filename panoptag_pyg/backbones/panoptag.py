@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from panoptag_pyg import ops
 from panoptag_pyg.backbones.registry import BackboneConfig, register_backbone
 from panoptag_pyg.nn import ISAB, MLP, FusedEdgeConv
+from panoptag_pyg.nn.geometric_edge_conv import GeometricEdgeConv
 
 
 class PanopTagConfig(BackboneConfig):
@@ -20,6 +21,7 @@ class PanopTagConfig(BackboneConfig):
     num_global_layers: int = Field(3, ge=0, description="ISAB layers")
     edge_mlp_layers: int = Field(3, ge=1, description="linear layers in each EdgeConv's MLP")
     wrap_phi: bool = Field(True, description="measure position distances with Δφ wrapped to [-π, π]")
+    edge_geometry: bool = Field(False, description="edges of the first EdgeConv see Δη and wrapped Δφ; not the paper's")
 
 
 @register_backbone("panoptag", PanopTagConfig, paper="arXiv:2601.16417")
@@ -42,6 +44,7 @@ class PanopTagBackbone(nn.Module):
         num_global_layers: ISAB layers. Default 3.
         edge_mlp_layers: linear layers in each EdgeConv's MLP; the paper leaves it open. Default 3.
         wrap_phi: wrap Δφ when neighbours are found in (eta, phi); the paper doesn't. Default ``True``.
+        edge_geometry: edges of the first EdgeConv see Δη and wrapped Δφ. Not the paper's. Default ``False``.
 
     Shapes:
         x [P, in_dim], pos [P, 2] (eta, phi), ptr [B+1] → [P, dim].
@@ -60,12 +63,14 @@ class PanopTagBackbone(nn.Module):
         num_global_layers: int = 3,
         edge_mlp_layers: int = 3,
         wrap_phi: bool = True,
+        edge_geometry: bool = False,
     ) -> None:
         super().__init__()
         self.in_dim, self.out_dim, self.k = in_dim, dim, k
         self.metric = "wrapped_phi" if wrap_phi else "euclidean"
         self.embed = MLP([in_dim, dim, dim])
-        self.local_layers = nn.ModuleList(FusedEdgeConv(dim, dim, edge_mlp_layers) for _ in range(num_local_layers))
+        kinds = [GeometricEdgeConv if edge_geometry and i == 0 else FusedEdgeConv for i in range(num_local_layers)]
+        self.local_layers = nn.ModuleList(kind(dim, dim, edge_mlp_layers) for kind in kinds)
         self.global_layers = nn.ModuleList(ISAB(dim, num_heads, num_inducing) for _ in range(num_global_layers))
 
     def reset_parameters(self) -> None:
@@ -80,7 +85,7 @@ class PanopTagBackbone(nn.Module):
                 table = ops.neighbour_table(pos, self.k, ptr, self.metric)
             else:
                 table = ops.neighbour_table(x, self.k, ptr)
-            x = x + layer(x, table)
+            x = x + (layer(x, table, pos) if isinstance(layer, GeometricEdgeConv) else layer(x, table))
         embedding = x
         for layer in self.global_layers:
             embedding = layer(embedding, ptr, max_length)

@@ -10,14 +10,16 @@ from typing import Any
 
 from panoptag_pyg.comparison.entries import Entry
 from panoptag_pyg.comparison.fingerprint import digest, files_digest
-from panoptag_pyg.comparison.processes import Job, Listener, read_json, run_jobs
 from panoptag_pyg.comparison.sample import Sample, find_sample
 from panoptag_pyg.comparison.summary import make_result, write_result
 from panoptag_pyg.errors import ConfigError, suggest
+from panoptag_pyg.jobs import Job, Listener, module_command, read_json, run_jobs
 from panoptag_pyg.output import write_json
 
 #: Says that a folder is a comparison's.
 MARKER = "comparison-folder.json"
+#: What each piece of work runs, in a process of its own.
+COMMAND = module_command("panoptag_pyg.comparison.job")
 
 
 @dataclass
@@ -213,7 +215,7 @@ def _training_job(part: Part, sample: Sample, settings: Settings) -> Job:
     seed = f", seed {part.seed}" if settings.seeds > 1 else ""
     what = "loading and scoring" if entry.run is not None else f"{'training' if train else 'scoring'}{seed}"
     write_json(part.folder / "state.json", {"key": part.key, "status": "started"})
-    return Job(entry.name, what, order, part.folder)
+    return Job(entry.name, what, order, part.folder, COMMAND)
 
 
 def _measure_costs(rows: Sequence[Row], sample: Sample, settings: Settings, listener: Listener) -> None:
@@ -237,7 +239,7 @@ def _measure_costs(rows: Sequence[Row], sample: Sample, settings: Settings, list
                 "device": settings.device,
                 "result": str(path),
             }
-            jobs.append((Job(row.entry.name, "counting FLOPs and memory", order, path.parent), row))
+            jobs.append((Job(row.entry.name, "counting FLOPs and memory", order, path.parent, COMMAND), row))
     run_jobs([job for job, _ in jobs], settings.workers, max(1, cores(settings) // settings.workers), listener)
     for job, row in jobs:
         row.cost_missing = job.reason
@@ -267,7 +269,7 @@ def _measure_speed(rows: Sequence[Row], sample: Sample, settings: Settings, list
         "device": settings.device,
         "result": str(path),
     }
-    job = Job("all", "measuring speed side by side", order, folder)
+    job = Job("all", "measuring speed side by side", order, folder, COMMAND)
     run_jobs([job], 1, threads, listener)
     return {"failed": {"all": job.reason}} if job.reason else read_json(path)
 

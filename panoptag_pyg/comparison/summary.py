@@ -12,13 +12,14 @@ import numpy as np
 
 from panoptag_pyg import __version__
 from panoptag_pyg.comparison.figure import comparison_figure
-from panoptag_pyg.comparison.processes import read_json
-from panoptag_pyg.comparison.results import curve_columns, figures, mean_curve, process_figures
+from panoptag_pyg.comparison.results import curve_columns, figures, process_figures
 from panoptag_pyg.comparison.tables import markdown_table
 from panoptag_pyg.errors import PanopTagError
 from panoptag_pyg.evaluation import Predictions, RejectionCurve, Report, evaluate
 from panoptag_pyg.evaluation.bootstrap import INTERVAL, LIMIT
 from panoptag_pyg.evaluation.report import CURVE_EFFICIENCIES
+from panoptag_pyg.evaluation.seeds import mean_curve
+from panoptag_pyg.jobs import read_json
 from panoptag_pyg.output import atomic_output, write_text
 
 if TYPE_CHECKING:

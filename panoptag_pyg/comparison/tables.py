@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from panoptag_pyg.comparison.results import measurement
+from panoptag_pyg.evaluation.seeds import measurement
 from panoptag_pyg.evaluation.tables import LEGEND, format_measurement
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
-from panoptag_pyg.comparison.processes import Job
+from panoptag_pyg.jobs import Job
 
 
 class Watch:

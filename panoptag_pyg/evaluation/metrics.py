@@ -34,17 +34,25 @@ def accuracy(
         return Measurement(None, missing="no jets")
     if weight.sum() <= 0:
         return Measurement(None, missing=f"the weights of all jets sum to {weight.sum():.3g}")
-    correct = np.argmax(logits, axis=1) == flavour
-    value = float(weight[correct].sum() / weight.sum())
+    value = float(accuracies(logits, flavour, weight[None])[0])
     if bootstrap is None:
         return Measurement(value)
     jets = np.arange(len(flavour))
-    replicas = []
-    for chunk in bootstrap.chunks(len(jets)):
-        drawn = bootstrap.weights(chunk, jets, weight)
-        with np.errstate(all="ignore"):
-            replicas.append(drawn @ correct / drawn.sum(axis=1))
+    replicas = [
+        accuracies(logits, flavour, bootstrap.weights(chunk, jets, weight)) for chunk in bootstrap.chunks(len(jets))
+    ]
     return measured(value, np.concatenate(replicas))
+
+
+def accuracies(logits: np.ndarray, flavour: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """:func:`accuracy` for n sets of weights at once, such as replicas of a bootstrap.
+
+    Shapes:
+        logits [J, C], flavour [J], weights [n, J] → [n]; NaN where the weights sum to 0.
+    """
+    correct = np.argmax(logits, axis=1) == flavour
+    with np.errstate(all="ignore"):
+        return weights @ correct / weights.sum(axis=1)
 
 
 def auc(
@@ -98,23 +106,31 @@ def auc_replicas(
             return np.nan, nothing, f"no {name} jets"
         if weight[members].sum() <= 0:
             return np.nan, nothing, f"the weights of all {name} jets sum to {weight[members].sum():.3g}"
-    orders = [np.argsort(probabilities[:, index], kind="stable") for index in range(len(class_names))]
-
-    def weighted(weights: np.ndarray) -> np.ndarray:
-        total = np.zeros(len(weights))
-        for index, order in enumerate(orders):
-            positive = flavour[order] == index
-            areas, share = _area(probabilities[order, index], positive, weights[:, order])
-            total += areas * share
-        with np.errstate(all="ignore"):
-            return total / weights.sum(axis=1)
-
-    value = float(weighted(weight[None])[0])
+    value = float(aucs(probabilities, flavour, weight[None])[0])
     if bootstrap is None:
         return value, nothing, ""
     jets = np.arange(len(flavour))
-    replicas = [weighted(bootstrap.weights(chunk, jets, weight)) for chunk in bootstrap.chunks(3 * len(jets))]
+    replicas = [
+        aucs(probabilities, flavour, bootstrap.weights(chunk, jets, weight))
+        for chunk in bootstrap.chunks(3 * len(jets))
+    ]
     return value, np.concatenate(replicas), ""
+
+
+def aucs(probabilities: np.ndarray, flavour: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """:func:`auc` for n sets of weights at once, such as replicas of a bootstrap; every class has jets.
+
+    Shapes:
+        probabilities [J, C], flavour [J], weights [n, J] → [n]; NaN where it is undefined.
+    """
+    total = np.zeros(len(weights))
+    for index in range(probabilities.shape[1]):
+        order = np.argsort(probabilities[:, index], kind="stable")
+        positive = flavour[order] == index
+        areas, share = _area(probabilities[order, index], positive, weights[:, order])
+        total += areas * share
+    with np.errstate(all="ignore"):
+        return total / weights.sum(axis=1)
 
 
 def _area(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -148,8 +148,9 @@ class EventDataset(Dataset):
         wanted, place = np.unique(chosen, return_inverse=True)
         blocks = []
         for number, start, stop in self._pieces(wanted):
-            file = self._opened.use(self.files[number])
-            block = _read_near(file, wanted[start:stop] - self._first[number], columns)
+            with self._opened.lock:
+                file = self._opened.use(self.files[number])
+                block = _read_near(file, wanted[start:stop] - self._first[number], columns)
             block.event["process"] = self._process_index[number][block.event["process"]]
             block.event["source"] = self._source_index[number][block.event["source"]]
             if self._process_factors is not None:
@@ -212,10 +213,11 @@ class EventDataset(Dataset):
         codes: np.ndarray = np.empty(len(wanted), index[0].dtype)
         numbers: np.ndarray = np.empty(len(wanted), dtype)
         for number, start, stop in self._pieces(wanted):
-            file = self._opened.use(self.files[number])
             rows = wanted[start:stop] - self._first[number]
-            codes[start:stop] = index[number][file.column(f"event/{coded}")[rows]]
-            numbers[start:stop] = file.column(f"event/{plain}")[rows]
+            with self._opened.lock:
+                file = self._opened.use(self.files[number])
+                codes[start:stop] = index[number][file.column(f"event/{coded}")[rows]]
+                numbers[start:stop] = file.column(f"event/{plain}")[rows]
         return codes[place], numbers[place]
 
     def num_pfos(self) -> np.ndarray:
@@ -231,8 +233,9 @@ class EventDataset(Dataset):
             sizes = np.empty((2, int(self._first[-1])), dtype=np.int32)
             for number, file in enumerate(self.files):
                 rows = slice(self._first[number], self._first[number + 1])
-                self._opened.use(file)
-                sizes[0, rows], sizes[1, rows] = np.diff(file.pfo_offsets), np.diff(file.jet_offsets)
+                with self._opened.lock:
+                    self._opened.use(file)
+                    sizes[0, rows], sizes[1, rows] = np.diff(file.pfo_offsets), np.diff(file.jet_offsets)
             self._sizes.append(sizes)
         counts = self._sizes[0][which]
         counts = (counts if self._indices is None else counts[self._indices]).astype(np.int64)
@@ -249,8 +252,10 @@ class EventDataset(Dataset):
         counts = np.zeros(num_classes, dtype=np.int64)
         events = np.arange(len(self)) if self._indices is None else np.sort(self._indices)
         for number, start, stop in self._pieces(events):
-            file = self._opened.use(self.files[number])
-            counts += _flavours(file, np.bincount(events[start:stop] - self._first[number], minlength=file.num_events))
+            with self._opened.lock:
+                file = self._opened.use(self.files[number])
+                times = np.bincount(events[start:stop] - self._first[number], minlength=file.num_events)
+                counts += _flavours(file, times)
         return counts
 
     def _class_counts_read(self) -> np.ndarray:

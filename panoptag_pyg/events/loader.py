@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import pairwise
 
 import numpy as np
@@ -12,6 +14,7 @@ from torch_geometric.data import HeteroData
 
 from panoptag_pyg.events.batching import window_of, window_to_batch
 from panoptag_pyg.events.dataset import EventDataset
+from panoptag_pyg.events.overlap import batches_of
 from panoptag_pyg.events.sampling import plan_epoch
 
 #: Events whose features are computed together.
@@ -36,6 +39,13 @@ class EventLoader:
         drop_last: leave out a last batch that isn't full. Default ``False``.
         rank: this process in a distributed run. Default 0.
         world_size: processes of the run; all get the same number of batches, no event twice. Default 1.
+        read_ahead: without workers, read the next window in a thread while the batches of this one are used; takes a
+            second window's memory. Default ``False``.
+        device: where the batches shall be; to a GPU each is copied while the one before it is computed, if
+            ``pin_memory`` is on. Default: the CPU.
+
+    Attributes:
+        seconds_waited: how long iterations had to wait for their batches, all together.
 
     Shapes:
         yields batches as :func:`panoptag_pyg.events.batching.window_to_batch` describes.
@@ -53,6 +63,8 @@ class EventLoader:
         drop_last: bool = False,
         rank: int = 0,
         world_size: int = 1,
+        read_ahead: bool = False,
+        device: torch.device | str | None = None,
     ) -> None:
         if batch_size is not None and max_pfos_per_batch is not None:
             raise ValueError("give batch_size or max_pfos_per_batch, not both")
@@ -74,6 +86,9 @@ class EventLoader:
         self.drop_last = drop_last
         self.rank = rank
         self.world_size = world_size
+        self.read_ahead = read_ahead
+        self.device = None if device is None else torch.device(device)
+        self.seconds_waited = 0.0
         self.epoch = 0
         self.start = 0
         self._planned: tuple[int, list[list[np.ndarray]]] | None = None
@@ -104,11 +119,19 @@ class EventLoader:
             # Else each iteration draws from torch's own random numbers, which are the training's.
             generator=torch.Generator(),
         )
-        for window in workers:
-            yield from window
+        batches = batches_of(workers, self.read_ahead and not self.num_workers, self.device)
+        with closing(batches):
+            yield from self._timed(batches)
+
+    def _timed(self, batches: Iterator[HeteroData]) -> Iterator[HeteroData]:
+        start = time.perf_counter()
+        for batch in batches:
+            self.seconds_waited += time.perf_counter() - start
+            yield batch
+            start = time.perf_counter()
 
     def batch_events(self, number: int) -> np.ndarray:
-        """Which of :attr:`dataset`'s events make up batch ``number`` of the current epoch, counted from its beginning."""
+        """Which of :attr:`dataset`'s events make up batch ``number`` of the current epoch, counted from 0."""
         for window in self._plan():
             if number < len(window):
                 return window[number]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -67,6 +68,15 @@ class OpenFiles:
     def __init__(self, limit: int = MAX_OPEN) -> None:
         self.limit = limit
         self._files: OrderedDict[int, EventFile] = OrderedDict()
+        self._lock = threading.RLock()
+        self._process_id = os.getpid()
+
+    @property
+    def lock(self) -> threading.RLock:
+        """Held by the thread that uses the files: one of them may be reading ahead."""
+        if self._process_id != os.getpid():  # forked: whoever held it isn't here
+            self._lock, self._process_id = threading.RLock(), os.getpid()
+        return self._lock
 
     def use(self, file: EventFile) -> EventFile:
         """``file``, which is about to be read."""
@@ -77,7 +87,10 @@ class OpenFiles:
         return file
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"limit": self.limit, "_files": OrderedDict()}  # nothing is open in another process
+        return {"limit": self.limit}  # nothing is open in another process
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["limit"])  # type: ignore[misc]
 
 
 class ListedFile(EventFile):

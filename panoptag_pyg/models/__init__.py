@@ -9,6 +9,7 @@ from panoptag_pyg.models.lorentz import LGATrTagger, LorentzNetTagger, PelicanTa
 from panoptag_pyg.models.mixer_subjets import MixerSubjets
 from panoptag_pyg.models.multi_head import MultiHeadTagger, with_heads
 from panoptag_pyg.models.panoptag import PanopTag, PanopTagOutput
+from panoptag_pyg.models.panoptag_plus import PanopTagPlus
 from panoptag_pyg.models.part import ParticleTransformer
 from panoptag_pyg.models.particlenet import ParticleNet
 from panoptag_pyg.models.registry import build_tagger, register_tagger, tagger_info, tagger_names
@@ -28,6 +29,7 @@ __all__ = [
     "MultiHeadTagger",
     "PanopTag",
     "PanopTagOutput",
+    "PanopTagPlus",
     "ParticleNet",
     "ParticleTransformer",
     "PelicanTagger",

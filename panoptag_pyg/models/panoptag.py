@@ -17,6 +17,7 @@ from panoptag_pyg.models.decoders import build_decoder
 from panoptag_pyg.models.registry import register_tagger
 from panoptag_pyg.nn import MLP, FeatureNormalisation
 from panoptag_pyg.ops import Attention
+from panoptag_pyg.ops.relations import pairs_within
 
 #: What ``model(batch, return_attention=True)`` returns.
 PanopTagOutput = tuple[Tensor, Attention]
@@ -34,8 +35,8 @@ class PanopTag(Tagger):
     MLPs, number of decoder layers) chosen to give its 3.42 million. The model takes the batch's raw features and
     normalises them itself; call :meth:`fit_normalisation` once before training.
 
-    Jets attend to all PFOs of their event, or, where the batch has edges ``("jet", "attends", "pfo")``, along
-    those.
+    Jets attend to all PFOs of their event, or to those within ``decoder_delta_r``; where the batch has edges
+    ``("jet", "attends", "pfo")``, along those.
 
     Args:
         dim: width. Default 256.
@@ -53,6 +54,8 @@ class PanopTag(Tagger):
         decoder: name of the jet query decoder, or a module called as
             :class:`~panoptag_pyg.models.decoders.CrossAttentionDecoder`. Default ``"cross_attention"``, the
             paper's; ``"geometric"`` lets each head look at a scale in (η, φ) that it learns.
+        decoder_delta_r: jets attend to the PFOs within this ΔR of their axis alone (Δφ wrapped). Default: to all of
+            their event. The encoder has seen the whole event either way.
         pfo_features: names of the PFO features, in their order. Default: the 14 of the paper.
         jet_features: names of the jet features, in their order. Default: pt, eta, phi, mass.
 
@@ -82,6 +85,7 @@ class PanopTag(Tagger):
         backbone: str | nn.Module = "panoptag",
         backbone_options: Mapping[str, Any] | None = None,
         decoder: str | nn.Module = "cross_attention",
+        decoder_delta_r: float | None = None,
         pfo_features: tuple[str, ...] = PFO_FEATURES,
         jet_features: tuple[str, ...] = JET_FEATURES,
     ) -> None:
@@ -101,6 +105,8 @@ class PanopTag(Tagger):
                 raise ConfigError(f"'{name}' should be a whole number, not {size!r}")
         if dim < 1 or num_heads < 1 or dim % num_heads:
             raise ConfigError(f"num_heads must divide dim, got dim={dim} and num_heads={num_heads}")
+        if decoder_delta_r is not None and not decoder_delta_r > 0:
+            raise ConfigError(f"decoder_delta_r should be above 0, not {decoder_delta_r}; leave it out for no limit")
         self.pfo_normalisation = FeatureNormalisation(pfo_features)
         self.jet_normalisation = FeatureNormalisation(jet_features)
         if isinstance(backbone, str):
@@ -124,6 +130,7 @@ class PanopTag(Tagger):
         if isinstance(decoder, str):
             decoder = build_decoder(decoder, dim, num_heads, num_decoder_layers)
         self.decoder = decoder
+        self.decoder_delta_r = decoder_delta_r
         self.head = MLP([dim, dim, num_classes])
         self.dim, self.num_classes = dim, num_classes
 
@@ -168,6 +175,8 @@ class PanopTag(Tagger):
             )
         edges = ("jet", "attends", "pfo")
         edge_index = batch[edges].edge_index if edges in batch.edge_types else None
+        if edge_index is None and self.decoder_delta_r is not None:
+            edge_index = pairs_within(self.decoder_delta_r, jet.pos, pfo.pos, jet_ptr, pfo_ptr)
         lengths = (jet.get("max_length"), pfo.get("max_length"))
         h = self.embed_pfos(batch)
         if self.decoder is None:

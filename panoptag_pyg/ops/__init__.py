@@ -25,12 +25,16 @@ from panoptag_pyg.ops.pair_features import pair_features
 from panoptag_pyg.ops.pairs import mirror_pairs, pair_index
 from panoptag_pyg.ops.ragged import batch_from_ptr, complete_edges, ptr_from_batch
 from panoptag_pyg.ops.registry import available, operations, register_backend, use_backend
+from panoptag_pyg.ops.relation_attention import relation_attention
+from panoptag_pyg.ops.relations import MIN_DELTA_R, RELATIONS, relations
 from panoptag_pyg.ops.segment import segment_reduce, segment_softmax, segment_sum
 from panoptag_pyg.ops.weighted_neighbours import weighted_neighbours
 
 del _numba, _optional, _triton
 
 __all__ = [
+    "MIN_DELTA_R",
+    "RELATIONS",
     "Attention",
     "attention_weights",
     "available",
@@ -58,6 +62,8 @@ __all__ = [
     "ragged_attention",
     "register_backend",
     "register_metric",
+    "relation_attention",
+    "relations",
     "segment_reduce",
     "segment_softmax",
     "segment_sum",

@@ -24,7 +24,7 @@ DISTANCE_2D = 6
 WITHOUT = frozenset(
     {
         *("segment_reduce", "segment_softmax", "event_ptrs"),
-        *("pair_index", "mirror_pairs", "transpose_pairs", "leading_rows"),
+        *("pair_index", "mirror_pairs", "transpose_pairs", "leading_rows", "unwrapped_neighbours"),
     }
 )
 
@@ -162,6 +162,45 @@ def _pair_attention_backward_flops(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: Tensor | None, ptr: Tensor, *_: Any
 ) -> int:
     return 2 * pair_attention_flops(q, k, v, bias, scale, ptr)
+
+
+@formula("relations")
+def relations_flops(
+    q_pos: Tensor, q_pt: Tensor, k_pos: Tensor, k_pt: Tensor, q_ptr: Tensor, k_ptr: Tensor, *_: Any
+) -> int:
+    """A distance and a difference of logarithms for each pair."""
+    return pairs(q_ptr, k_ptr) * (DISTANCE_2D + 1)
+
+
+@formula("pairs_within")
+def pairs_within_flops(delta_r: float, q_pos: Tensor, k_pos: Tensor, q_ptr: Tensor, k_ptr: Tensor) -> int:
+    """All distances within each event."""
+    return pairs(q_ptr, k_ptr) * DISTANCE_2D
+
+
+@formula("relation_attention")
+def relation_attention_flops(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor, r: Tensor, q_ptr: Tensor, k_ptr: Tensor, *_: Any
+) -> int:
+    """As :func:`ragged_attention_flops`, and the weights of all heads times what each pair says."""
+    return ragged_attention_flops(q, k, v, q_ptr, k_ptr) + 2 * pairs(q_ptr, k_ptr) * q.size(1) * r.size(1)
+
+
+@formula("relation_attention_backward")
+def _relation_attention_backward_flops(
+    grad_y: Tensor,
+    grad_mixed: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Tensor,
+    r: Tensor,
+    weight: Tensor,
+    q_ptr: Tensor,
+    k_ptr: Tensor,
+    *_: Any,
+) -> int:
+    return 2 * relation_attention_flops(q, k, v, bias, r, q_ptr, k_ptr)
 
 
 @formula("pair_embedding")

@@ -92,8 +92,8 @@ class Task(nn.Module):
     def sums(self, output: Any, batch: HeteroData) -> Sums:
         """Numerator and denominator of ``"loss"`` and of each metric on one batch.
 
-        The loss's denominator follows from the truth alone, not from the output: batches of one optimiser step, here and
-        on other ranks, are divided by the sum of theirs, known before the model has answered.
+        The loss's denominator follows from the truth alone, not from the output: batches of one optimiser step, here
+        and on other ranks, are divided by the sum of theirs, known before the model has answered.
 
         Args:
             output: the model's answer for the batch.

@@ -17,7 +17,7 @@ from torch_geometric.data import HeteroData
 
 from panoptag_pyg.events import EventLoader
 from panoptag_pyg.training.checkpoint import MODEL_PREFIX
-from panoptag_pyg.training.recipe import DataSection, TrainSection
+from panoptag_pyg.training.recipe import TrainSection
 
 #: Key of the weights that the optimiser moves, in a checkpoint whose ``state_dict`` holds their average.
 TRAINING_WEIGHTS = "training_weights"
@@ -41,11 +41,9 @@ class WeightAverage(Callback):
 
     Args:
         train: the recipe's ``[train]``, with one of ``ema_decay`` and ``swa_epochs``.
-        data: its ``[data]``.
     """
 
-    def __init__(self, train: TrainSection, data: DataSection) -> None:
-        self.data = data
+    def __init__(self, train: TrainSection) -> None:
         self.decay, self.epochs = train.ema_decay, train.swa_epochs
         #: The first epoch that the mean takes part of; the average over steps begins at once.
         self.first_epoch = 0 if self.epochs is None else train.max_epochs - self.epochs
@@ -144,8 +142,8 @@ class WeightAverage(Callback):
 
     def _retake_statistics(self, trainer: pl.Trainer) -> None:
         assert self.average is not None
-        events = trainer.datamodule.normalisation_events()  # type: ignore[attr-defined]
-        loader = EventLoader(events, self.data.batch_size, self.data.max_pfos_per_batch)  # type: ignore[arg-type]
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        loader = EventLoader(data.normalisation_events(), data.section.batch_size, data.section.pfo_budget)
         with trainer.precision_plugin.forward_context():
             retake_batch_norm(self.average.module, (trainer.strategy.batch_to_device(batch) for batch in loader))
 

@@ -26,7 +26,7 @@ PLAIN_INTERVAL = 60.0
 
 
 class Reporter(Callback):
-    """A bar on a terminal, and one line per epoch anywhere: losses, accuracy, training events per second.
+    """A bar on a terminal, and one line per epoch anywhere: losses, accuracy, speed, share of waiting for data.
 
     Args:
         console: where to; standard error by default.
@@ -80,6 +80,9 @@ class Reporter(Callback):
 
             torch.cuda.synchronize(trainer.strategy.root_device)
         self.seconds = time.monotonic() - self.start
+        # A loader of another kind, which counts no waiting, counts as none.
+        loader = getattr(trainer.train_dataloader, "loader", None)
+        self.waited = getattr(loader, "seconds_waited", 0.0)
         if self.bar is not None:
             self.bar.update(self.task, description=f"{self.label}, validating")
 
@@ -88,6 +91,7 @@ class Reporter(Callback):
         metrics = pl_module.epoch_metrics
         metrics["events_per_second"] = self.events / max(self.seconds, 1e-9)
         metrics["seconds"] = time.monotonic() - self.start
+        metrics["data_wait"] = self.waited / max(self.seconds, 1e-9)
         if not trainer.is_global_zero:
             return
         words = [f"{name.replace('_', ' ')} {value:.4f}" for name, value in metrics.items() if _is_score(name)]
@@ -95,7 +99,7 @@ class Reporter(Callback):
         self.best = min(self.best, metrics["val_loss"])
         self.console.print(
             f"{self.label}  {'  '.join(words)}  {metrics['events_per_second']:,.0f} events/s"
-            f"  {metrics['seconds']:.0f} s{mark}"
+            f"  {metrics['seconds']:.0f} s, {metrics['data_wait']:.0%} waiting for data{mark}"
         )
 
     def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
@@ -169,14 +173,15 @@ class RunCheckpoints(Checkpoint):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         # Between two steps only: gradients that wait for more batches are in no checkpoint.
         accumulating = (batch_idx + 1) % trainer.accumulate_grad_batches
-        if self.every_steps and not accumulating and not trainer.is_last_batch:
-            if trainer.global_step % self.every_steps == 0:
-                pl_module.finite.settle()
-                self._save(trainer)
+        if not self.every_steps or accumulating or trainer.is_last_batch or trainer.global_step % self.every_steps:
+            return
+        pl_module.finite.settle()
+        self._save(trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
-        # SIGTERM stops all ranks between two batches, where the state is whole; Ctrl-C stops anywhere.
-        if isinstance(exception, SIGTERMException):
+        # SIGTERM stops between two batches, where the state is whole; Ctrl-C stops anywhere. Of several ranks each
+        # stops when the signal reaches it: they could not agree on a state.
+        if isinstance(exception, SIGTERMException) and trainer.world_size == 1:
             now = position(trainer, trainer.datamodule.begun)  # type: ignore[attr-defined]
             if now != self.kept and now.batches and now.batches % trainer.accumulate_grad_batches == 0:
                 self._save(trainer)
@@ -209,7 +214,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         return []
     with path.open(newline="", encoding="utf-8") as file:
         return [
-            {key: int(value) if key in ("epoch", "step") else float(value) for key, value in row.items()}
+            # Blank is what an earlier version, whose run goes on, didn't write.
+            {key: int(value) if key in ("epoch", "step") else float(value or "nan") for key, value in row.items()}
             for row in csv.DictReader(file)
         ]
 

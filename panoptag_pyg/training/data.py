@@ -92,13 +92,15 @@ class TaggerData(pl.LightningDataModule):
         loader = EventLoader(
             self.training if training else self.validation,
             batch_size=self.section.batch_size,
-            max_pfos_per_batch=self.section.max_pfos_per_batch,
+            max_pfos_per_batch=self.section.pfo_budget,
             shuffle=training,
             seed=self.seed,
             num_workers=self.section.num_workers,
             pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
             rank=0 if trainer is None else trainer.global_rank,
             world_size=1 if trainer is None else trainer.world_size,
+            read_ahead=trainer is not None,
+            device=None if trainer is None else trainer.strategy.root_device,
         )
         loader.set_epoch(epoch, start)
         return loader
@@ -140,7 +142,7 @@ class TaggerData(pl.LightningDataModule):
             max_epochs: how many.
             accumulate_batches: batches of a step; an epoch's last step may have fewer. Default 1.
         """
-        if self.section.max_pfos_per_batch is None:
+        if self.section.pfo_budget is None:
             return max_epochs * -(-len(self.loader(training=True)) // accumulate_batches)
         lengths = (len(self.loader(training=True, epoch=epoch)) for epoch in range(max_epochs))
         return sum(-(-length // accumulate_batches) for length in lengths)
@@ -169,7 +171,7 @@ class LazyLoader:
 
     Args:
         loader: the loader.
-        accumulate_batches: batches of an optimiser step; beyond one, each batch is told of the others' labels. Default 1.
+        accumulate_batches: batches of an optimiser step; of several each is told of the others' labels. Default 1.
         norms: denominators of a batch's losses; needed with more than one. Default: none.
     """
 

@@ -7,9 +7,8 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,11 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 
-from panoptag_pyg import __version__
 from panoptag_pyg.errors import ConfigError, PanopTagError
 from panoptag_pyg.output import write_text
 from panoptag_pyg.tasks import build_task
 from panoptag_pyg.training.averaging import WeightAverage
+from panoptag_pyg.training.budget import BudgetSearch, known_budget, resolved_text
 from panoptag_pyg.training.callbacks import InterruptWatch, MetricsFile, Reporter, RunCheckpoints
 from panoptag_pyg.training.checkpoint import LAST, SafeCheckpointIO, build_model, needed_fields
 from panoptag_pyg.training.compilation import compile_model
@@ -33,8 +32,10 @@ from panoptag_pyg.training.data import Paths, TaggerData, epochs_done
 from panoptag_pyg.training.launch import devices_and_nodes
 from panoptag_pyg.training.module import TaggerModule
 from panoptag_pyg.training.process_weights import check_weighted
+from panoptag_pyg.training.provenance import provenance
 from panoptag_pyg.training.quiet import quiet_lightning
 from panoptag_pyg.training.recipe import Recipe
+from panoptag_pyg.training.record import RunRecord
 from panoptag_pyg.training.run_folder import (
     METRICS,
     RECIPE,
@@ -47,6 +48,7 @@ from panoptag_pyg.training.run_folder import (
     prepare_output,
     save_summary,
 )
+from panoptag_pyg.training.trial import check_precision
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -79,8 +81,9 @@ def train(
 ) -> Run:
     """Train a tagger and write its run folder.
 
-    The folder gets ``recipe.toml``, ``best.ckpt``, ``last.ckpt``, ``metrics.csv``, ``summary.json`` and
-    ``tensorboard/``. Nothing is written before recipe, data and model have been found good.
+    The folder gets ``README.md``, which says what else is in it: recipe, checkpoints, metrics per epoch and their
+    curves, a summary, checksums of the data and TensorBoard's files. Nothing is written before recipe, data and model
+    have been found good.
 
     Args:
         recipe: what to do.
@@ -100,6 +103,8 @@ def train(
     """
     output = Path(output)
     check_output(output, resume, overwrite)
+    if resume:
+        recipe = known_budget(recipe, output / LAST)
     torch.manual_seed(recipe.train.seed)
     model = build_model(recipe)
     task = build_task(recipe.task.name, **recipe.task.options)
@@ -126,17 +131,23 @@ def train(
     summary = _summary(recipe, module, datamodule, earlier_seconds(output) if last is not None else 0.0)
     checkpoints, watch = RunCheckpoints(output, recipe.train.checkpoint_every_steps), InterruptWatch()
     with quiet_lightning(), cpu_threads(recipe.train.threads), _signals_restored():
-        trainer = _trainer(recipe, output, [Reporter(), MetricsFile(output / METRICS), checkpoints, watch], callbacks)
+        own = [Reporter(), MetricsFile(output / METRICS), checkpoints, watch, RunRecord(output)]
+        trainer = _trainer(recipe, output, own, callbacks)
         compile_model(model, recipe.train.compile, trainer.strategy.root_device)
+        summary |= provenance(trainer.strategy.root_device)
         start = time.monotonic()
         try:
             if is_main_process():
                 prepare_output(output, overwrite)
-                write_text(output / RECIPE, f"# Resolved by panoptag-pyg {__version__}\n{recipe.to_toml()}")
+                write_text(output / RECIPE, resolved_text(recipe))
             save_summary(output, summary)
             trainer.fit(module, datamodule=datamodule, ckpt_path=last)
         except (PanopTagError, OSError):
             drop_stillborn(output)
+            if (output / LAST).exists():
+                _finish(summary, "failed", trainer, checkpoints, start)
+                with suppress(PanopTagError, OSError):
+                    save_summary(output, summary)
             raise
         except (SystemExit, KeyboardInterrupt) as stop:
             if watch.reason is None and not isinstance(stop, KeyboardInterrupt):
@@ -161,9 +172,9 @@ def fit_normalisation(model: nn.Module, data: TaggerData) -> None:
 def _trainer(recipe: Recipe, output: Path, own: list[Callback], further: list[Callback] | None) -> pl.Trainer:
     section = recipe.train
     devices, num_nodes = devices_and_nodes(section)
-    callbacks = [*own, *(further or [])]
+    callbacks = [BudgetSearch(output / RECIPE), *own, *(further or [])]
     if section.ema_decay is not None or section.swa_epochs is not None:
-        callbacks.append(WeightAverage(section, recipe.data))
+        callbacks.append(WeightAverage(section))
     if section.early_stopping is not None:
         callbacks.append(
             EarlyStopping("val_loss", patience=section.early_stopping, mode="min", check_on_train_epoch_end=True)
@@ -193,10 +204,7 @@ def _trainer(recipe: Recipe, output: Path, own: list[Callback], further: list[Ca
             f"train.accelerator = {section.accelerator!r} with train.devices = {section.devices!r} and "
             f"train.precision = {section.precision!r} can't be used here ({reason})"
         ) from error
-    if trainer.precision != section.precision:  # Lightning takes another in its place
-        raise ConfigError(
-            f"train.precision = {section.precision!r} needs a GPU; on the CPU set it to 'bf16-mixed' or '32-true'"
-        )
+    check_precision(section, trainer.strategy.root_device)
     return trainer
 
 
@@ -213,13 +221,6 @@ def _summary(recipe: Recipe, module: TaggerModule, data: TaggerData, seconds: fl
         "best": {},
         "seconds": seconds,
         "device": "",
-        "versions": {
-            "panoptag_pyg": __version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "torch_geometric": version("torch-geometric"),
-            "lightning": pl.__version__,
-        },
     }
 
 

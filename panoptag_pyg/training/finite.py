@@ -17,8 +17,8 @@ from panoptag_pyg.errors import PanopTagError
 from panoptag_pyg.events import EventDataset
 from panoptag_pyg.training.position import of_all_ranks
 
-#: Values that a GPU may have under way before the oldest is looked at: two steps' losses and gradients. Waiting for work
-#: that old costs nothing, asking for this step's loss would empty the GPU's queue.
+#: Values that a GPU may have under way before the oldest is looked at: two steps' losses and gradients. Waiting for
+#: work that old costs nothing, asking for this step's loss would empty the GPU's queue.
 UNDER_WAY = 4
 #: Events that a sentence names.
 NAMED = 10
@@ -35,7 +35,7 @@ class _Seen:
 
 
 class FiniteWatch:
-    """Looks at every step's loss and gradient, without waiting for the device: at once on a CPU, two steps late on a GPU.
+    """Looks at each step's loss and gradient without waiting for the device: at once on a CPU, two steps late on a GPU.
 
     All ranks must see the same values, so that all stop together.
 

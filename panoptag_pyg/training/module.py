@@ -14,8 +14,10 @@ from torch_geometric.data import HeteroData
 from panoptag_pyg import __version__
 from panoptag_pyg.errors import PanopTagError
 from panoptag_pyg.tasks import Sums, Task
+from panoptag_pyg.training.augmentation import Augmentation
 from panoptag_pyg.training.checkpoint import ENTRY
 from panoptag_pyg.training.finite import FiniteWatch
+from panoptag_pyg.training.optimizer import build_optimizer
 from panoptag_pyg.training.position import (
     begin_epoch_anew,
     of_all_ranks,
@@ -64,11 +66,14 @@ class TaggerModule(pl.LightningModule):
         self._sums: dict[str, Tensor] = {}
         #: What a run resumed within an epoch goes on with, until that epoch begins.
         self._resumed: dict[str, Any] | None = None
-        self._label_task = task
+        self._task_on_cpu: list[Task] = []  # a list, so that it isn't part of the module's state
         self.finite = FiniteWatch(self)
 
     def forward(self, batch: HeteroData) -> Tensor:
         return self.model(batch)
+
+    def on_after_batch_transfer(self, batch: HeteroData, dataloader_idx: int) -> HeteroData:
+        return Augmentation(self.recipe.augmentation)(batch) if self.trainer.training else batch
 
     def training_step(self, batch: HeteroData, batch_index: int) -> dict[str, Tensor]:
         sums = self.task.sums(self.model(batch), batch)
@@ -109,7 +114,7 @@ class TaggerModule(pl.LightningModule):
 
     def label_norms(self, batch: HeteroData) -> Tensor:
         """Denominators of the losses of a batch that is still on the CPU."""
-        return self._label_task.loss_norms(batch)
+        return (self._task_on_cpu or [self.task])[0].loss_norms(batch)
 
     def configure_gradient_clipping(
         self,
@@ -135,7 +140,7 @@ class TaggerModule(pl.LightningModule):
     def on_train_start(self) -> None:
         self.trainer.datamodule.begun.check(self.trainer.world_size)  # type: ignore[attr-defined]
         # Batches that are read ahead have not been moved to the device yet, where the task is.
-        self._label_task = self.task if self.device.type == "cpu" else deepcopy(self.task).cpu()
+        self._task_on_cpu = [] if self.device.type == "cpu" else [deepcopy(self.task).cpu()]
 
     def on_train_epoch_start(self) -> None:
         # Each epoch has its own random numbers: a run resumed at an epoch's end repeats them.
@@ -176,13 +181,7 @@ class TaggerModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         train = self.recipe.train
-        optimizer = torch.optim.AdamW(
-            self.parameters(),
-            lr=train.lr,
-            weight_decay=train.weight_decay,
-            # One kernel for all parameters. With 16-bit gradient scaling it can't be combined with clipping.
-            fused=train.precision != "16-mixed",
-        )
+        optimizer = build_optimizer(self.parameters(), train)
         num_steps = self.num_steps()
         epoch = num_steps / train.max_epochs
         warmup = round(train.warmup_epochs * epoch)

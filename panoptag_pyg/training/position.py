@@ -34,8 +34,8 @@ class Position:
         """
         if self.batches and self.world_size != world_size:
             raise ConfigError(
-                f"the run was stopped within epoch {self.epoch + 1}, which {self.world_size} processes had begun; go on "
-                f"with {self.world_size}, not {world_size} (train.devices, train.num_nodes)"
+                f"the run was stopped within epoch {self.epoch + 1}, which {self.world_size} processes had begun; "
+                f"go on with {self.world_size}, not {world_size} (train.devices, train.num_nodes)"
             )
 
     def state(self) -> dict[str, int]:

@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from panoptag_pyg.config import StrictConfig, validate
 from panoptag_pyg.errors import ConfigError, suggest
 from panoptag_pyg.events.angularities import expand_jet_features
+from panoptag_pyg.training.augmentation import AugmentationSection
 from panoptag_pyg.training.toml import to_toml
 
 Positive = Annotated[int, Field(ge=1)]
@@ -85,7 +86,8 @@ class DataSection(StrictConfig):
         Positive | None, Field(description="events per batch; 64 if neither this nor the next is set")
     ] = None
     max_pfos_per_batch: Annotated[
-        Positive | None, Field(description="PFOs per batch, instead of a number of events")
+        Positive | Literal["auto"] | None,
+        Field(description="PFOs per batch, instead of a number of events; 'auto' finds the most that fit into memory"),
     ] = None
     validation_fraction: Annotated[
         float,
@@ -109,7 +111,7 @@ class DataSection(StrictConfig):
         ),
     ] = None
     num_workers: Annotated[
-        NonNegative, Field(description="processes that read ahead; 0 reads in the training process")
+        NonNegative, Field(description="processes that read ahead; 0 reads ahead in a thread of the training process")
     ] = 0
 
     @field_validator("jet_features")
@@ -124,6 +126,13 @@ class DataSection(StrictConfig):
         if self.batch_size is None and self.max_pfos_per_batch is None:
             self.batch_size = 64
         return self
+
+    @property
+    def pfo_budget(self) -> int | None:
+        """:attr:`max_pfos_per_batch`, once it is a number."""
+        if isinstance(self.max_pfos_per_batch, str):
+            raise ConfigError("data.max_pfos_per_batch = 'auto' has to be found first: a run does, or set a number")
+        return self.max_pfos_per_batch
 
 
 class TrainSection(StrictConfig):
@@ -206,6 +215,7 @@ class Recipe(StrictConfig):
     data: DataSection = Field(default_factory=DataSection)
     task: TaskSection = Field(default_factory=TaskSection)
     train: TrainSection = Field(default_factory=TrainSection)
+    augmentation: AugmentationSection = Field(default_factory=AugmentationSection)
 
     @classmethod
     def from_toml(cls, path: str | Path, overrides: Iterable[str] = ()) -> Recipe:

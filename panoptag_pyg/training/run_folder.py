@@ -25,6 +25,9 @@ from panoptag_pyg.training.module import TaggerModule
 from panoptag_pyg.training.position import saved_position
 
 RECIPE, METRICS, SUMMARY, TENSORBOARD = "recipe.toml", "metrics.csv", "summary.json", "tensorboard"
+CHECKSUMS, CURVES, README = "checksums.json", "curves.png", "README.md"
+#: First line of the README that a run writes; one without it is somebody else's.
+README_MARK = "<!-- Written by panoptag train; without this line it is yours, and stays. -->"
 
 
 def is_main_process() -> bool:
@@ -71,9 +74,18 @@ def prepare_output(output: Path, overwrite: bool) -> None:
 
 def remove_run(output: Path) -> None:
     """Remove what a run wrote and nothing else; the folder stays."""
-    for name in (RECIPE, METRICS, SUMMARY, BEST, LAST):
+    for name in (RECIPE, METRICS, SUMMARY, CHECKSUMS, CURVES, BEST, LAST):
         (output / name).unlink(missing_ok=True)
+    if is_our_readme(output / README):
+        (output / README).unlink()
     shutil.rmtree(output / TENSORBOARD, ignore_errors=True)
+
+
+def is_our_readme(path: Path) -> bool:
+    """Whether a file is a README as runs write it."""
+    with suppress(OSError, UnicodeDecodeError), path.open(encoding="utf-8") as file:
+        return file.readline().strip() == README_MARK
+    return False
 
 
 def drop_stillborn(output: Path) -> None:
@@ -97,7 +109,7 @@ def check_resumable(last: Path, module: TaggerModule) -> None:
     """
     checkpoint = read_checkpoint(last)
     before, now = checkpoint_recipe(checkpoint, last).model_dump(), module.recipe.model_dump()
-    for section in ("model", "data", "task"):
+    for section in ("model", "data", "task", "augmentation"):
         for key in sorted({*before[section], *now[section]}):
             old, new = before[section].get(key), now[section].get(key)
             # Workers change the speed, not the result.
@@ -129,8 +141,8 @@ def check_resumable(last: Path, module: TaggerModule) -> None:
             old, new = before["train"][key], now["train"][key]
             if old != new:
                 raise ConfigError(
-                    f"{last.parent}: was stopped within epoch {position.epoch + 1}, begun with train.{key} = {old!r}, the "
-                    f"recipe now says {new!r}; go on with the old value, or choose another folder"
+                    f"{last.parent}: was stopped within epoch {position.epoch + 1}, begun with train.{key} = {old!r}, "
+                    f"the recipe now says {new!r}; go on with the old value, or choose another folder"
                 )
     done = position.epoch + (position.batches > 0)
     if done > module.recipe.train.max_epochs:

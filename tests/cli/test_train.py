@@ -99,10 +99,16 @@ def test_only_our_own_lines_are_shown_and_ctrl_c_leaves_a_resumable_run(event_fi
 
 
 @pytest.mark.slow
-def test_two_processes_share_the_events_and_speak_once(event_file, tmp_path):
+@pytest.mark.parametrize("launcher", ["torchrun", "train.devices=2"])
+def test_two_processes_share_the_events_and_speak_once(event_file, tmp_path, launcher):
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "panoptag_pyg.cli", "train", "tiny", "--data", event_file, "-o", run]
-    settings = ["train.devices=2", "train.accelerator=cpu", "train.max_epochs=2", "data.batch_size=9"]
+    settings = ["train.accelerator=cpu", "train.max_epochs=2", "data.batch_size=9"]
+    start = [sys.executable]
+    if launcher == "torchrun":
+        start += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    else:
+        settings.append(launcher)
+    command = [*start, "-m", "panoptag_pyg.cli", "train", "tiny", "--data", event_file, "-o", run]
     command += [part for setting in settings for part in ("--set", setting)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

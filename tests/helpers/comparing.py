@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from panoptag_pyg.comparison import job as worker
-from panoptag_pyg.comparison.processes import Job, Listener
+from panoptag_pyg.jobs import Job, Listener, obey
 
 #: A quick recipe: deep sets, one epoch.
 QUICK = """
@@ -54,7 +54,7 @@ class JobsHere:
             listener(job, "start", "")
             printed = io.StringIO()
             with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed):
-                code = worker.main(job.order)
+                code = obey(worker.KINDS, job.order)
             for line in printed.getvalue().splitlines():
                 listener(job, "line", line)
             lines = printed.getvalue().strip().splitlines() or [""]

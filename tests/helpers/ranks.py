@@ -41,7 +41,9 @@ class KeepGradients(Callback):
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         if trainer.global_step == 0 and trainer.is_global_zero:
-            torch.save({name: p.grad.clone() for name, p in pl_module.named_parameters() if p.grad is not None}, self.path)
+            torch.save(
+                {name: p.grad.clone() for name, p in pl_module.named_parameters() if p.grad is not None}, self.path
+            )
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if trainer.fit_loop.epoch_loop.batch_progress.total.ready == (self.stop or 0) + 1 and self.stop:

@@ -29,6 +29,7 @@ TINY_TAGGERS: dict[str, dict[str, Any]] = {
     "mixer_subjets": {"dim": 16, "num_constituents": 6, "num_subjets": 3, "num_layers": 1, "num_heads": 2},
     "pfn": {"phi_sizes": (16, 24), "f_sizes": (32, 16)},
     "panoptag": {"dim": 16, "num_heads": 4, "k": 4, "num_inducing": 5, "num_decoder_layers": 2},
+    "panoptag_plus": {"dim": 16, "num_heads": 4, "k": 4, "num_inducing": 5, "constituent_layers": 2, "pair_dims": [8]},
     "pelican": {"message_dim": 12, "hidden_dim": 8, "num_layers": 1, "dim": 16, "dropout": 0.0},
     "fatjet_event": {"dim": 16, "num_heads": 4, "num_constituent_layers": 2, "num_token_layers": 1},
     "single_jet": {"dim": 16},

@@ -248,3 +248,23 @@ def test_disagreeing_numbers_of_events_are_refused(rng, model):
     batch["jet"].ptr = batch["jet"].ptr[[0, 2]]
     with pytest.raises(ValueError, match="2 events of PFOs but 1 of jets"):
         model(batch)
+
+
+def test_a_decoder_limited_to_a_distance(rng, model, batch):
+    """The same as along given edges, those of a radius search; other PFOs aren't read."""
+    model.decoder_delta_r = 1.5
+    logits, attention = model(batch, return_attention=True)
+    pfo, jet = batch["pfo"], batch["jet"]
+    of_pfo, of_jet = (ops.batch_from_ptr(store.ptr, len(store.x)) for store in (pfo, jet))
+    near = ops.radius(pfo.pos, jet.pos, 1.5, of_pfo, of_jet, max_num_neighbors=1000, metric="wrapped_phi")
+    assert 0 < near.size(1) < ops.complete_edges(jet.ptr, pfo.ptr).size(1)
+    assert set(map(tuple, attention.edge_index.t().tolist())) == set(map(tuple, near.t().tolist()))
+    model.decoder_delta_r = None
+    assert (model(batch) - logits).abs().max() > 0
+    batch["jet", "attends", "pfo"].edge_index = near
+    close(model(batch), logits)
+
+
+def test_a_distance_that_is_none():
+    with pytest.raises(ConfigError, match="decoder_delta_r"):
+        PanopTag(**SMALL, decoder_delta_r=0.0)

@@ -128,6 +128,28 @@ def test_attention_and_embedding_of_pairs(lengths):
     assert with_backward(ours) == 3 * counted(plain)
 
 
+def test_relations_and_their_attention(rng, lengths):
+    """By hand: scores and values of all pairs, and what each pair says, of all heads."""
+    heads, width, further = 2, 3, 5
+    q_lengths = rng.integers(0, 4, len(lengths)).tolist()
+    ptrs = ptr_of(q_lengths), ptr_of(lengths)
+    count = sum(n * m for n, m in zip(q_lengths, lengths, strict=True))
+    q, k, v = (leaf(n, heads, width) for n in (sum(q_lengths), sum(lengths), sum(lengths)))
+    bias, r = leaf(count, heads), leaf(count, further)
+
+    def attention():
+        y, mixed, _ = ops.relation_attention(q, k, v, bias, r, *ptrs)
+        return torch.cat([y.flatten(), mixed.flatten()])
+
+    def relations():
+        places = ((leaf(sum(n), 2).detach(), leaf(sum(n)).detach()) for n in (q_lengths, lengths))
+        return ops.relations(*places, *ptrs, torch.empty(2, 0, dtype=torch.long))
+
+    assert counted(attention) == 2 * count * heads * (2 * width + further)
+    assert with_backward(attention) == 3 * counted(attention)
+    assert counted(relations) == count * (flops.DISTANCE_2D + 1)
+
+
 def test_weighted_neighbours_and_their_attention(rng, lengths):
     """By hand: as many products as there are edges."""
     ptr, total, k = ptr_of(lengths), sum(lengths), int(rng.integers(1, 9))

@@ -103,7 +103,8 @@ def test_what_is_validated_is_what_best_ckpt_holds(event_file, tmp_path, setting
 
 @pytest.mark.parametrize("setting", [{"ema_decay": 0.9}, {"swa_epochs": 3}])
 def test_a_stopped_and_resumed_run_equals_one_never_stopped(event_file, tmp_path, setting):
-    chosen = normed(max_epochs=4, **setting)
+    # The stop is in an epoch's midst, after a checkpoint there.
+    chosen = normed(max_epochs=4, checkpoint_every_steps=1, **setting)
     whole = train(chosen, event_file, tmp_path / "whole")
     with pytest.raises(TrainingInterrupted):
         train(chosen, event_file, tmp_path / "run", callbacks=[StopAt(2)])

@@ -155,7 +155,7 @@ def test_values_under_way_are_looked_at_later(two_files, short, monkeypatch):
         record = synchronize = lambda self: None
 
     class Module:
-        class trainer:  # noqa: N801
+        class trainer:
             global_step, current_epoch = 4, 0
 
     monkeypatch.setattr(torch.cuda, "Event", Event)

@@ -149,7 +149,7 @@ def test_two_processes_go_on_within_an_epoch(together):
         assert torch.equal(ours["state_dict"][name], value), name
     rows = [
         [
-            {key: value for key, value in row.items() if key not in ("seconds", "events_per_second")}
+            {key: value for key, value in row.items() if key not in ("seconds", "events_per_second", "data_wait")}
             for row in read_metrics(together / name / "metrics.csv")
         ]
         for name in ("resumed", "whole")

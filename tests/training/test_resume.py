@@ -53,7 +53,7 @@ def assert_same_runs(ours: Path, reference: Path) -> None:
 
 
 def rows(folder: Path) -> list[dict[str, float]]:
-    timing = ("seconds", "events_per_second")
+    timing = ("seconds", "events_per_second", "data_wait")
     return [{k: v for k, v in row.items() if k not in timing} for row in read_metrics(folder / "metrics.csv")]
 
 
@@ -86,7 +86,7 @@ def whole(event_file: Path, recipe_file: Path, tmp_path_factory: pytest.TempPath
 
 
 def test_a_run_killed_twice_within_epochs_equals_one_never_stopped(event_file, recipe_file, whole, tmp_path):
-    """SIGKILL before step 5 of epoch 1 (step 3 is kept), and again before step 6 of epoch 2 (kept: step 12 of the run)."""
+    """SIGKILL before step 5 of epoch 1 (step 3 is kept), again before step 6 of epoch 2 (kept: step 12 of the run)."""
     run = tmp_path / "run"
     command = [sys.executable, lives.__file__, recipe_file, event_file, run, "4", "13"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -105,6 +105,7 @@ def test_a_run_killed_twice_within_epochs_equals_one_never_stopped(event_file, r
         process.kill()
     assert (line, process.returncode) == ("done\n", 0), line + stderr
     assert [(position.epoch, position.batches) for position in kept] == [(0, 3), (1, 4)]
+    assert {name.split(".")[0] for name in read_checkpoint(run / "last.ckpt")["state_dict"]} == {"model", "task"}
     assert_same_runs(run, whole)
 
 
@@ -133,7 +134,9 @@ def test_a_run_stopped_within_epochs_equals_one_never_stopped(
         train(recipe, event_file, reference)
     run = tmp_path / "run"
     for number, stop in enumerate(stops):
-        with pytest.raises(TrainingInterrupted, match=rf"epochs kept in .*run: {stop.epoch}, and \d+ batches of the next"):
+        with pytest.raises(
+            TrainingInterrupted, match=rf"epochs kept in .*run: {stop.epoch}, and \d+ batches of the next"
+        ):
             train(recipe, event_file, run, resume=number > 0, callbacks=[stop])
     train(recipe, event_file, run, resume=True)
     assert_same_runs(run, reference)

@@ -47,7 +47,8 @@ def test_shares_add_up_to_the_loss_of_all(rng):
     weights = (2.0, 0.5)
     total = norms.sum(0)
     shares = [
-        step_loss([(w, n, d) for w, n, d in zip(weights, numbers[i], norms[i], strict=True)], total, 3) for i in range(4)
+        step_loss([(w, n, d) for w, n, d in zip(weights, numbers[i], norms[i], strict=True)], total, 3)
+        for i in range(4)
     ]
     assert sum(shares).item() == pytest.approx(3 * 2.0 * (numbers[:, 0].sum() / total[0]).item())
 

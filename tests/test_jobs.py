@@ -10,20 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from panoptag_pyg.comparison import processes
-from panoptag_pyg.comparison.processes import Job, run_jobs
+from panoptag_pyg.jobs import Job, run_jobs
 
 #: Stands in for the worker: does what the order's "code" says.
 SCRIPT = "import json, sys; exec(json.load(open(sys.argv[1]))['code'])"
 
 
-@pytest.fixture(autouse=True)
-def command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "COMMAND", (sys.executable, "-c", SCRIPT))
-
-
 def job(folder: Path, name: str, code: str) -> Job:
-    return Job(name, "training", {"kind": "train", "code": code}, folder / name)
+    return Job(name, "training", {"kind": "train", "code": code}, folder / name, (sys.executable, "-c", SCRIPT))
 
 
 def test_failures_are_told_and_stop_nothing(tmp_path: Path) -> None:
@@ -66,6 +60,12 @@ def test_so_many_at_a_time(tmp_path: Path, workers: int) -> None:
     assert most == workers
 
 
+def test_no_more_start_once_told(tmp_path: Path) -> None:
+    jobs = [job(tmp_path, str(n), "pass") for n in range(4)]
+    run_jobs(jobs, 1, 1, lambda *_: None, go_on=lambda: jobs[1].process is None)
+    assert [one.process is not None for one in jobs] == [True, True, False, False]
+
+
 def test_an_interrupt_reaches_the_children_and_waits_for_them(tmp_path: Path) -> None:
     code = (
         "import time\ntry:\n    print('ready', flush=True)\n    time.sleep(60)\n"
@@ -85,7 +85,7 @@ def test_an_interrupt_reaches_the_children_and_waits_for_them(tmp_path: Path) ->
 
 def test_a_worker_leaves_when_its_parent_is_gone(tmp_path: Path) -> None:
     code = (
-        "import time\nfrom panoptag_pyg.comparison.job import stop_with_parent\n"
+        "import time\nfrom panoptag_pyg.jobs import stop_with_parent\n"
         "stop_with_parent()\n"
         "try:\n    print('up', flush=True)\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    sys.exit(130)"
     )

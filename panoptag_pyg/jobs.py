@@ -9,18 +9,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from panoptag_pyg.errors import PanopTagError
 from panoptag_pyg.output import write_json
 
-#: What a child runs: see :mod:`panoptag_pyg.comparison.job`.
-COMMAND = (sys.executable, "-m", "panoptag_pyg.comparison.job")
 #: Seconds that an interrupted child has to keep what it finished.
 GRACE = 60.0
+#: Seconds between a child's being told to stop and its stopping at once.
+PATIENCE = 45.0
 
 
 @dataclass
@@ -30,8 +32,9 @@ class Job:
     Attributes:
         name: of the row that it is for, as shown.
         what: what it does, as shown: ``"training, seed 0"``.
-        order: what :mod:`panoptag_pyg.comparison.job` is told; JSON-able.
+        order: what the child is told, its ``kind`` for one; JSON-able.
         folder: where its order and its log are kept.
+        command: what the child runs, with the order's file as last argument: see :func:`module_command`.
         reason: why it failed, in one sentence; empty while it runs and if it ended well.
         seconds: how long it took.
     """
@@ -40,6 +43,7 @@ class Job:
     what: str
     order: dict[str, Any]
     folder: Path
+    command: Sequence[str]
     reason: str = ""
     seconds: float = 0.0
     process: subprocess.Popen[str] | None = field(default=None, repr=False)
@@ -56,7 +60,14 @@ class Job:
 Listener = Callable[[Job, str, str], None]
 
 
-def run_jobs(jobs: Sequence[Job], workers: int, threads: int, listener: Listener) -> None:
+def module_command(module: str) -> tuple[str, ...]:
+    """A :attr:`Job.command` that runs a module, which should call :func:`work`."""
+    return (sys.executable, "-m", module)
+
+
+def run_jobs(
+    jobs: Sequence[Job], workers: int, threads: int, listener: Listener, go_on: Callable[[], bool] = lambda: True
+) -> None:
     """Run all jobs, at most ``workers`` at a time; failures are left in each job's ``reason``.
 
     Args:
@@ -64,6 +75,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, threads: int, listener: Listener
         workers: how many at a time.
         threads: CPU threads of each, unless its recipe names a number.
         listener: told what happens; from this thread and from one more per job.
+        go_on: asked before each start; once it says no, no further job starts. Default: yes.
 
     Raises:
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after the children have kept what they finished.
@@ -72,6 +84,8 @@ def run_jobs(jobs: Sequence[Job], workers: int, threads: int, listener: Listener
     with _sigterm_interrupts():
         try:
             while waiting or running:
+                if waiting and len(running) < workers and not go_on():
+                    waiting.clear()
                 while waiting and len(running) < workers:
                     job = waiting.pop(0)
                     _start(job, threads, listener)
@@ -94,7 +108,7 @@ def _start(job: Job, threads: int, listener: Listener) -> None:
         environment.setdefault("GOMP_SPINCOUNT", "1000")  # waiting threads don't hold the other workers' cores
     job.started = time.monotonic()
     job.process = subprocess.Popen(
-        [*COMMAND, str(order)],
+        [*job.command, str(order)],
         stdin=subprocess.PIPE,  # the child ends when it closes: when we are gone, however that came about
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -177,6 +191,63 @@ def _sigterm_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def work(kinds: Mapping[str, Callable[[dict[str, Any]], None]]) -> NoReturn:
+    """What a child's module does: read the order that its command line names, do it, leave with an exit code.
+
+    The code is 0 if it was done, 1 or 2 if it failed, 130 if it was interrupted: by a signal, or because whoever
+    started this process is gone. Two children with the same folder work one after the other.
+
+    Args:
+        kinds: what to call with the order, by the order's ``kind``.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background may have left it ignored
+    stop_with_parent()
+    path = Path(sys.argv[1])
+    hold(path.parent)
+    sys.exit(obey(kinds, json.loads(path.read_text(encoding="utf-8"))))
+
+
+def obey(kinds: Mapping[str, Callable[[dict[str, Any]], None]], order: dict[str, Any]) -> int:
+    """Do one order; the exit code of :func:`work`."""
+    try:
+        kinds[order["kind"]](order)
+    except PanopTagError as error:
+        print("Error: " + " ".join(str(error).splitlines()), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except MemoryError:
+        print("Error: there is not enough memory for it", file=sys.stderr)
+        return 1
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def hold(folder: Path) -> None:
+    """Wait until no other process works on the same part: one whose parent was killed may still be leaving."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        return
+    file = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR)  # never closed: held until this process ends
+    fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def stop_with_parent() -> None:
+    """Be interrupted when standard input closes: whoever started this process is gone, however that came about."""
+
+    def watch() -> None:
+        while os.read(0, 1):  # not sys.stdin: its lock, held by this thread, would abort the interpreter's exit
+            pass
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(PATIENCE)
+        os._exit(130)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -1,0 +1,280 @@
+"""What is trained: one list of entries, each with its recipe, its changes to it, its seeds, its place in the queue.
+
+A run is one entry in one setup with one seed. Its key says what was asked: the recipe as written, the events. A record
+with another key is an answer to another question, and the run is done again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from panoptag_pyg.training.recipe import Recipe
+
+#: Raised when records of an older form must not be taken for finished ones.
+RECORD_VERSION = 1
+RECIPES = Path(__file__).parent / "recipes"
+SETUPS = ("paper", "realistic")
+#: Where the pieces of the models are taken away.
+ABLATED = ("realistic",)
+#: Given to every run: two of them share a machine with two cores, and may be killed. No part of a run's key.
+FOR_ALL = ("train.threads=1", 'train.accelerator="cpu"', "train.checkpoint_every_steps=200")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Which events are asked of ``panoptag simulate``, by shards, and what each shard is for.
+
+    Attributes:
+        seed: of the simulation.
+        shard_events: events per shard.
+        train, validation, test: shards of each process that is trained on.
+        test_unseen: shards of each process that is only tested on.
+        seen, unseen: names of these processes.
+    """
+
+    seed: int = 2026
+    shard_events: int = 2000
+    train: tuple[int, ...] = tuple(range(7))
+    validation: tuple[int, ...] = (7,)
+    test: tuple[int, ...] = tuple(range(8, 16))
+    test_unseen: tuple[int, ...] = tuple(range(8))
+    seen: tuple[str, ...] = ("ttbar", "single_top", "ttH")
+    unseen: tuple[str, ...] = ("ZH", "tW")
+
+    @property
+    def processes(self) -> tuple[str, ...]:
+        """All of them, in the order of tables."""
+        return (*self.seen, *self.unseen)
+
+    def num_shards(self, process: str) -> int:
+        """Shards to simulate of a process."""
+        shards = (*self.train, *self.validation, *self.test) if process in self.seen else self.test_unseen
+        return max(shards) + 1
+
+    def tested(self, process: str) -> tuple[int, ...]:
+        """Shards of a process that are tested on."""
+        return self.test if process in self.seen else self.test_unseen
+
+    def training_events(self, shards: int) -> int:
+        """Events of a training on so many shards of each process."""
+        return shards * len(self.seen) * self.shard_events
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of the plan.
+
+    Attributes:
+        name: unique; of its records.
+        title: in tables.
+        recipe: stem of a file in ``recipes/``.
+        group: the table it belongs to: ``"taggers"``, ``"ablations"``, ``"pieces"`` or ``"events"``.
+        settings: changes to the recipe, as ``panoptag train --set`` takes them.
+        seeds: one training each.
+        setups: of the simulation, one training each.
+        shards: shards of each process that are trained on; all if ``None``.
+        epochs: multiplies the recipe's number of epochs.
+        rank: place in the queue; every further seed comes :data:`STRIDE` places later.
+    """
+
+    name: str
+    title: str
+    recipe: str
+    group: str = "taggers"
+    settings: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    setups: tuple[str, ...] = SETUPS
+    shards: int | None = None
+    epochs: float = 1.0
+    rank: int = 0
+
+
+#: Places between an entry's seeds.
+STRIDE = 4
+
+
+def learning_curve(names: dict[str, str], shards: Sequence[int], rank: int) -> list[Entry]:
+    """Trainings on fewer events, of some recipes.
+
+    Args:
+        names: titles by recipe.
+        shards: shards of each process to train on, one entry each.
+        rank: their place in the queue.
+    """
+    return [
+        Entry(f"{recipe}_shards{n}", title, recipe, "events", shards=n, setups=ABLATED, rank=rank)
+        for recipe, title in names.items()
+        for n in shards
+    ]
+
+
+def without(
+    name: str, title: str, *settings: str, recipe: str = "panoptag", group: str = "ablations", **more: Any
+) -> Entry:
+    """An entry that takes a piece of a model away, or changes it."""
+    return Entry(name, title, recipe, group, settings, setups=ABLATED, **{"rank": 2, **more})
+
+
+#: The plan. Change it here, and nowhere else.
+ENTRIES = (
+    Entry("panoptag", "PanopTag", "panoptag", seeds=(0, 1, 2)),
+    Entry("part", "ParT", "part", seeds=(0, 1, 2)),
+    Entry("particlenet", "ParticleNet", "particlenet", seeds=(0, 1, 2)),
+    Entry("panoptag_plus", "panoptag_plus", "panoptag_plus", seeds=(0, 1, 2), rank=1),
+    without("no_local", "no local stage", "model.num_local_layers=0"),
+    without("no_global", "no global stage", "model.num_global_layers=0"),
+    # The decoder reads PFOs near the jet alone; their embeddings still know of the whole event …
+    without("near_jet_decoder", "decoder limited to ΔR < 0.4", "model.decoder_delta_r=0.4"),
+    # … and here, without the global stage, of little but their neighbours.
+    without(
+        "own_jet_only",
+        "no other jets’ particles: ΔR < 0.4 and no global stage",
+        "model.decoder_delta_r=0.4",
+        "model.num_global_layers=0",
+    ),
+    without("phi_not_wrapped", "φ not wrapped", "model.wrap_phi=false"),
+    without("all_pfos", "all PFOs, not the leading 128", "data.max_pfos=none", rank=3),
+    without("rotated", "rotated in φ, reflected in η", "augmentation.rotate_phi=true", "augmentation.reflect_eta=true"),
+    without("longer", "twice as many epochs", epochs=2.0, rank=3),
+    *learning_curve({"panoptag": "PanopTag", "part": "ParT"}, (1, 2, 4), rank=3),
+    *learning_curve({"panoptag_plus": "panoptag_plus", "particlenet": "ParticleNet"}, (1, 2, 4), rank=5),
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Entries, the events they are trained on, and the folder of their recipes; one object, so that tests have theirs.
+
+    Attributes:
+        entries: rows.
+        sample: the events.
+        recipes: folder of the base recipes.
+        for_all: settings of every run that don't change its result.
+    """
+
+    entries: tuple[Entry, ...] = ENTRIES
+    sample: Sample = field(default_factory=Sample)
+    recipes: Path = RECIPES
+    for_all: tuple[str, ...] = FOR_ALL
+
+    def unwritten(self) -> list[str]:
+        """Recipes that entries name and that aren't there: these have no runs."""
+        named = dict.fromkeys(entry.recipe for entry in self.entries)
+        return [recipe for recipe in named if not (self.recipes / f"{recipe}.toml").is_file()]
+
+    def runs(self, only: Iterable[str] = (), setups: Iterable[str] = ()) -> list[Run]:
+        """All runs in the order in which they are done.
+
+        Args:
+            only: globs; a run's or its entry's name must match one of them. Default: all.
+            setups: of these alone. Default: all.
+        """
+        only, setups = list(only), list(setups)
+        found = [
+            (entry.rank + STRIDE * number, place, Run(self, entry, setup, seed))
+            for place, entry in enumerate(self.entries)
+            if entry.recipe not in self.unwritten()
+            for setup in entry.setups
+            for number, seed in enumerate(entry.seeds)
+        ]
+        runs = [run for *_, run in sorted(found, key=lambda item: item[:2])]
+        return [
+            run
+            for run in runs
+            if (not setups or run.setup in setups)
+            and (not only or any(fnmatch(name, glob) for name in (run.name, run.entry.name) for glob in only))
+        ]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of an entry and the test of it."""
+
+    plan: Plan = field(repr=False)
+    entry: Entry
+    setup: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """``panoptag-seed0``."""
+        return f"{self.entry.name}-seed{self.seed}"
+
+    @property
+    def label(self) -> str:
+        """``realistic/panoptag-seed0``: its record's place."""
+        return f"{self.setup}/{self.name}"
+
+    @property
+    def shards(self) -> tuple[int, ...]:
+        """Shards of each process that it is trained on."""
+        return self.plan.sample.train[: self.entry.shards]
+
+    @property
+    def num_events(self) -> int:
+        """Training events."""
+        return self.plan.sample.training_events(len(self.shards))
+
+    @cached_property
+    def base(self) -> dict[str, Any]:
+        """The base recipe as written."""
+        return tomllib.loads((self.plan.recipes / f"{self.entry.recipe}.toml").read_text(encoding="utf-8"))
+
+    @property
+    def stretch(self) -> float:
+        """How many times the recipe's epochs: with few events more, so that there are at least half as many steps."""
+        few = 1.0 if self.entry.shards is None else 0.5 * len(self.plan.sample.train) / len(self.shards)
+        return self.entry.epochs * max(1.0, few)
+
+    @property
+    def num_epochs(self) -> int:
+        """Passes over its training events."""
+        return math.ceil(self.base["train"]["max_epochs"] * self.stretch - 1e-9)
+
+    @property
+    def changes(self) -> list[str]:
+        """Changes to the base recipe that decide the result."""
+        found = [*self.entry.settings, f"train.seed={self.seed}"]
+        if self.stretch != 1:
+            train = self.base["train"]
+            found.append(f"train.max_epochs={self.num_epochs}")
+            # The warm-up keeps its share of the steps.
+            found.append(
+                f"train.warmup_epochs={train.get('warmup_epochs', 1.0) * self.num_epochs / train['max_epochs']:.4g}"
+            )
+        return found
+
+    def recipe(self) -> Recipe:
+        """The recipe with its changes.
+
+        Raises:
+            ConfigError: if this version can't do what it asks for.
+        """
+        return Recipe.from_toml(self.plan.recipes / f"{self.entry.recipe}.toml", [*self.plan.for_all, *self.changes])
+
+    @property
+    def training_key(self) -> str:
+        """Changes with what decides the training; not with a recipe's comments, files, versions or machines."""
+        sample = self.plan.sample
+        events = [sample.seed, sample.shard_events, sample.seen, self.shards, sample.validation, self.setup]
+        return digest(self.base, sorted(self.changes), events)
+
+    @property
+    def key(self) -> str:
+        """Changes with what decides its record."""
+        sample = self.plan.sample
+        return digest(self.training_key, [[p, sample.tested(p)] for p in sample.processes], RECORD_VERSION)
+
+
+def digest(*values: Any) -> str:
+    """16 hexadecimal digits of JSON-able values."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,26 @@
+"""The optimiser that a recipe asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from panoptag_pyg.training.recipe import TrainSection
+
+
+def build_optimizer(parameters: Iterable[nn.Parameter], train: TrainSection) -> torch.optim.AdamW:
+    """AdamW at the recipe's rate and weight decay.
+
+    Args:
+        parameters: what it moves.
+        train: the recipe's ``[train]``.
+    """
+    return torch.optim.AdamW(
+        parameters,
+        lr=train.lr,
+        weight_decay=train.weight_decay,
+        # One kernel for all parameters. With 16-bit gradient scaling it can't be combined with clipping.
+        fused=train.precision != "16-mixed",
+    )
