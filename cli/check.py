@@ -36,9 +36,9 @@ def check(
         typer.Option("--output", "-o", help="Folder for the page and numbers. Default: RUN/check.", show_default=False),
     ] = None,
     overwrite: Overwrite = False,
-    events: Annotated[int, typer.Option(min=10, help="Most test and most training events.")] = 10_000,
+    events: Annotated[int, typer.Option(min=10, help="Most test and most training events.")] = 5_000,
     quick: Annotated[
-        bool, typer.Option("--quick", help="At most 2,000 events, and no training on shuffled labels.")
+        bool, typer.Option("--quick", help="At most 1,000 events, and no training on shuffled labels.")
     ] = False,
     shuffled_events: Annotated[
         int, typer.Option(min=0, help="Events with shuffled labels, half to train on; 0 leaves that out.")

@@ -20,7 +20,7 @@ from panoptag_pyg.trust.working_points import efficiency_section, transfer_secti
 #: The process on which working points are set, if the test events have it.
 REFERENCE = "ttbar"
 #: Events of a quick check.
-QUICK_EVENTS = 2_000
+QUICK_EVENTS = 1_000
 
 
 def check_run(
@@ -28,7 +28,7 @@ def check_run(
     data: Sequence[str] = (),
     train: Sequence[str] = (),
     *,
-    events: int = 10_000,
+    events: int = 5_000,
     quick: bool = False,
     shuffled_events: int = 4_000,
     shuffled_epochs: int = 3,
@@ -46,8 +46,8 @@ def check_run(
         run: run folder of a training, or a checkpoint.
         data: test events: files, folders or globs. Default: those that the run left out, else its validation events.
         train: training events. Default: those that the run's summary records.
-        events: most events of either that are taken. Default 10,000.
-        quick: at most 2,000 events, and no training on shuffled labels. Default ``False``.
+        events: most events of either that are taken. Default 5,000.
+        quick: at most 1,000 events, and no training on shuffled labels. Default ``False``.
         shuffled_events: events with shuffled labels, half of them to train on. Default 4,000; 0 leaves that out.
         shuffled_epochs: of that training. Default 3.
         resolution: relative change of the resolution of impact parameters. Default 0.1.

@@ -140,7 +140,7 @@ class Samples:
 
 
 def find_samples(
-    subject: Subject, data: Sequence[str] = (), train: Sequence[str] = (), events: int = 10_000, seed: int = 0
+    subject: Subject, data: Sequence[str] = (), train: Sequence[str] = (), events: int = 5_000, seed: int = 0
 ) -> Samples:
     """Test and training events: those that are given, else those that the run's summary records.
 
@@ -150,8 +150,8 @@ def find_samples(
         subject: the run.
         data: test events: files, folders or globs. Default: those of the run.
         train: training events. Default: those of the run.
-        events: most events of either.
-        seed: which ones.
+        events: most events of either. Default 5,000.
+        seed: which ones. Default 0.
 
     Raises:
         EventFileError: if test events are neither given nor found.

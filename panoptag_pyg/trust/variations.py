@@ -7,41 +7,15 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from panoptag_pyg.events.features import JET_FEATURES, MIN_ENERGY, PFO_FEATURES
+from panoptag_pyg.training.augmentation import reflect, rotate
 
 
 def column(name: str) -> int:
     """Where a feature of the PFOs stands."""
     return PFO_FEATURES.index(name)
-
-
-def rotate(batch: HeteroData, angle: Tensor) -> HeteroData:
-    """Turn each event around the beam by an angle of its own [B], rad."""
-    batch = copy.copy(batch)
-    for name, place in (("pfo", column("phi")), ("jet", JET_FEATURES.index("phi"))):
-        store = batch[name]
-        # in float64: rounding must not move constituents against their jet
-        phi = store.x[:, place].double() + angle.double()[store.batch]
-        phi = (torch.remainder(phi + math.pi, 2 * math.pi) - math.pi).to(store.x.dtype)
-        store.x, store.pos = store.x.clone(), store.pos.clone()
-        store.x[:, place] = store.pos[:, 1] = phi
-    return batch
-
-
-def reflect(batch: HeteroData, mirrored: Tensor) -> HeteroData:
-    """Mirror the events ``mirrored`` [B], z to −z: η and dz change sign; d0 and charge don't."""
-    batch = copy.copy(batch)
-    for name, places in (("pfo", (column("eta"), column("dz"))), ("jet", (JET_FEATURES.index("eta"),))):
-        store = batch[name]
-        sign = torch.where(mirrored[store.batch], -1.0, 1.0).to(store.x.dtype)
-        store.x, store.pos = store.x.clone(), store.pos.clone()
-        store.pos[:, 0] *= sign
-        for place in places:
-            store.x[:, place] *= sign
-    return batch
 
 
 class Rotation:

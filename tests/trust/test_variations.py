@@ -17,8 +17,6 @@ from panoptag_pyg.trust.variations import (
     Rotation,
     WorseResolution,
     mirror,
-    reflect,
-    rotate,
 )
 
 D0, D0_ERROR, DZ = (PFO_FEATURES.index(name) for name in ("d0", "d0_error", "dz"))
@@ -59,30 +57,11 @@ def test_only_what_is_meant_changes(batch, variation, pfo, jet):
         assert torch.equal(after[name].pos, after[name].x[:, columns])
 
 
-def test_rotation_turns_momenta_by_the_events_own_angle(batch, rng):
-    angle = torch.from_numpy(rng.uniform(-7, 7, 50))
-    after = rotate(batch, angle)
-    for name, column in (("pfo", PHI), ("jet", 2)):
-        phi, turned = (b[name].x[:, column].double() for b in (batch, after))
-        expected = torch.polar(torch.ones(len(phi), dtype=torch.float64), phi + angle[batch[name].batch])
-        assert torch.allclose(torch.polar(torch.ones_like(turned), turned), expected, atol=1e-6)
-        assert turned.abs().max() <= math.pi + 1e-6
-
-
 def test_multiples_of_20_degrees(batch):
     after = Rotation(5, 20)(batch)
     turn = (after["jet"].x[:, 2] - batch["jet"].x[:, 2]).double() * 180 / math.pi / 20
     assert torch.allclose(turn, turn.round(), atol=1e-4)
     assert (turn.round() % 18 != 0).all()
-
-
-def test_reflection_is_its_own_inverse_and_of_chosen_events(batch):
-    chosen = torch.arange(50) % 2 == 0
-    once = reflect(batch, chosen)
-    twice = reflect(once, chosen)
-    assert changed(batch, twice) == {"pfo": [], "jet": []}
-    sign = torch.where(chosen, -1.0, 1.0)[batch["pfo"].batch]
-    assert torch.equal(once["pfo"].x[:, DZ], sign * batch["pfo"].x[:, DZ])
 
 
 def test_energies_scale_together(batch):
