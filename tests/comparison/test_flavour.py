@@ -72,7 +72,7 @@ def test_a_row_for_several_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert json.loads(scores.recipe)["task"]["name"] == "several"
     model, _ = load_tagger(tmp_path / "table" / "runs" / "several" / "seed0")
     task = load_task(tmp_path / "table" / "runs" / "several" / "seed0")
-    answers = predict_answers(model, task, EventDataset(events, fields=fields_of_rows(task)))
+    answers = predict_answers(model, task, EventDataset(events, fields=task.needs | fields_of_rows(task)))
     table, columns = answers.of("tag")
     rows_of_all = zip(table.rows["event_id"], table.rows["jet_index"], columns["logits"], strict=True)
     wanted = {(event, jet): logits for event, jet, logits in rows_of_all}
