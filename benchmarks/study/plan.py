@@ -155,6 +155,13 @@ ENTRIES = (
     piece("plus_no_relations", "no relations", "model.relation_bias=false", "model.relation_values=false"),
     piece("plus_no_jet_attention", "no attention among jets", "model.jet_attention=false"),
     piece("plus_raw_angles", "φ as a number, no edge geometry", 'model.angles="raw"', "model.edge_geometry=false"),
+    without(
+        "plus_auxiliary",
+        "auxiliary loss: PFOs from b or c decays",
+        recipe="panoptag_plus_auxiliary",
+        group="pieces",
+        rank=3,
+    ),
     piece("plus_context_dropout", "context dropped for 30 % of the jets", "model.context_dropout=0.3"),
     *learning_curve({"panoptag": "PanopTag", "part": "ParT"}, (1, 2, 4), rank=6),
     *learning_curve({"panoptag_plus": "panoptag_plus", "particlenet": "ParticleNet"}, (1, 2, 4), rank=6),
