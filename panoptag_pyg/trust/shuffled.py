@@ -36,8 +36,9 @@ class Chance:
 
     @property
     def pull(self) -> float:
-        """Standard deviations above or below chance."""
-        return deviation(self.value - self.chance, self.error)
+        """Standard deviations above or below chance; 0 for a difference that is rounding."""
+        difference = self.value - self.chance
+        return deviation(difference, self.error) if abs(difference) > 1e-12 else 0.0
 
 
 def against_chance(jets: Predictions, replicas: int = 200, seed: int = 0) -> dict[str, Chance]:

@@ -29,7 +29,7 @@ def values(report) -> list[float]:
 
 
 def test_numbers_are_those_of_sklearn(rng: np.random.Generator) -> None:
-    jets = made_up_scores(rng, weight=rng.exponential(1, 240))
+    jets = made_up_scores(rng, 600, spread=1.0, weight=rng.exponential(1, 600))
     report = evaluate(jets, replicas=20)
     for index, process in enumerate(jets.process_names):
         chosen = jets.select(jets.process == index)
