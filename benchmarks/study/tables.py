@@ -197,6 +197,8 @@ def blocks(summary: dict[str, Any]) -> dict[str, str]:
             found["events"] = events_table(summary, setup, (SEEN, summary["unseen"][0]))
     if found:
         found["short"] = short_table(summary, (SEEN, summary["unseen"][0]))
+        if summary["missing"]:
+            found["short"] += f"\n\nNot complete: {_progress(summary)} runs of the plan are done."
     found["legend"] = LEGEND
     found["status"] = status(summary)
     return found
@@ -204,17 +206,15 @@ def blocks(summary: dict[str, Any]) -> dict[str, str]:
 
 def status(summary: dict[str, Any]) -> str:
     """How many runs are done, and by setup and entry the seeds of those that aren't."""
-    done = sum(len(row["seeds"]) for values in summary["setups"].values() for row in values["entries"].values())
-    total = done + len(summary["missing"])
-    if done == total:
-        return f"All {total} runs of the plan are done."
+    if not summary["missing"]:
+        return f"All {_progress(summary)} runs of the plan are done."
     seeds: dict[str, dict[str, list[str]]] = {}
     for label in summary["missing"]:
         setup, name = label.split("/")
         entry, _, seed = name.rpartition("-seed")
         seeds.setdefault(setup, {}).setdefault(entry, []).append(seed)
     lines = [
-        f"**Not complete: {done} of {total} runs of the plan are done.** What is missing is in no table or figure "
+        f"**Not complete: {_progress(summary)} runs of the plan are done.** What is missing is in no table or figure "
         "below; a tagger of fewer seeds than planned stands there with those that are done. Missing, with their seeds:",
         "",
     ]
@@ -232,6 +232,12 @@ LEGEND = (
     "holds the trainings’ spread too. †: fewer than 10 light jets pass. ‡: of one training, whose spread isn’t known. "
     "–: no value."
 )
+
+
+def _progress(summary: dict[str, Any]) -> str:
+    """``2 of 51``."""
+    done = sum(len(row["seeds"]) for values in summary["setups"].values() for row in values["entries"].values())
+    return f"{done} of {done + len(summary['missing'])}"
 
 
 def _groups(summary: dict[str, Any]) -> list[str]:

@@ -261,6 +261,7 @@ def test_a_plan_of_made_up_records_fills_every_table_and_figure(tmp_path: Path, 
     assert json.loads(path.read_text()) == json.loads(json.dumps(summary))
     tables = blocks(summary)
     assert "11 of 12 runs" in tables["status"]
+    assert "11 of 12 runs" in tables["short"]
     assert "- `realistic`: `late` (0)" in tables["status"]
     assert "a further loss" in tables["pieces"]
     assert {"paper results", "realistic ratios", "ablations", "events", "realistic gap", "paper near"} <= set(tables)
@@ -268,7 +269,7 @@ def test_a_plan_of_made_up_records_fills_every_table_and_figure(tmp_path: Path, 
         rows = [line for line in text.splitlines() if line.startswith("|")]
         assert len({row.count("|") for row in rows}) <= 1, name
     complete = replace(plan, entries=tuple(entry for entry in plan.entries if entry.name != "late"))
-    assert blocks(summarise(complete, results))["status"] == "All 11 runs of the plan are done."
+    assert blocks(summarise(complete, results))["status"] == "All 11 of 11 runs of the plan are done."
     assert "*18,087*" in tables["paper results"]
     assert "18,087" not in tables["realistic results"]
     value = summary["setups"]["realistic"]["entries"]["part"]["figures"]["seen"]["accuracy"]["value"]
