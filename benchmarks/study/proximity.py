@@ -12,7 +12,7 @@ from panoptag_pyg.evaluation.rejection import discriminant
 #: Edges of the histogram in ΔR; farther jets are counted in its last bin.
 EDGES = tuple(round(0.2 * i, 1) for i in range(2, 26))
 #: b efficiencies of the working points, each fixed on the same jets.
-TAGGED = (0.7, 0.8)
+TAGGED = (0.7, 0.8, 0.9)
 
 
 def nearest_heavy(jets: Predictions) -> np.ndarray:

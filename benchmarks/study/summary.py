@@ -24,7 +24,7 @@ HOME = "ttbar"
 #: Groups of entries beside the taggers themselves.
 CHANGED = ("ablations", "pieces")
 #: Distance within which a mistagged jet is near a b or c jet, and the b efficiency of the working point.
-NEAR, WORKING_POINT = 1.0, "0.8"
+NEAR, WORKING_POINT = 1.0, "0.9"
 DIGITS = 5
 
 
