@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from panoptag_pyg.benchmarks.study.plots import write_figures
 from panoptag_pyg.benchmarks.study.record import RESULTS
 from panoptag_pyg.benchmarks.study.summary import summarise, write_summary
 from panoptag_pyg.benchmarks.study.tables import blocks
+from panoptag_pyg.errors import PanopTagError
 
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"
@@ -79,4 +81,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except PanopTagError as error:
+        sys.exit(f"Error: {error}")

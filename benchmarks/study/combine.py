@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from panoptag_pyg.errors import ConfigError
 from panoptag_pyg.evaluation import Measurement, Rejection
-from panoptag_pyg.evaluation.bootstrap import INTERVAL, interval
+from panoptag_pyg.evaluation.bootstrap import INTERVAL, binomial_interval, interval
 from panoptag_pyg.evaluation.rejection import FEW
 from panoptag_pyg.evaluation.seeds import measurement, over_seeds
 
@@ -74,7 +75,11 @@ def ratio(
         ``value``, ``low``, ``high`` (both uncertainties), ``events`` (ends of the interval from the events alone),
         ``seeds`` (error from the trainings: of a ratio relative; ``None`` if unknown), ``few``: whether fewer than 10
         light jets pass; or ``missing``: why there is none.
+
+    Raises:
+        ConfigError: if they were tested on different jets, so that no replica belongs to another.
     """
+    _require_same_jets([*top, *bottom], group)
     one, other = (_values(records, group, figure) for records in (top, bottom))
     if one is None or other is None:
         return {"missing": "not measured"}
@@ -154,7 +159,7 @@ def curve_ratios(
     found = []
     for efficiency in top[0]["figures"][group][signal]["points"]:
         one = ratio(top, bottom, group, f"{signal}_rej{round(100 * float(efficiency))}")
-        if "value" in one and not one["few"]:
+        if "value" in one and not one["few"] and one["high"] is not None:
             found.append((float(efficiency), one["value"], one["value"] - one["low"], one["high"] - one["value"]))
     table = np.array(sorted(found)).reshape(-1, 4)
     return table[:, 0], table[:, 1], table[:, 2:].T
@@ -170,7 +175,8 @@ def proximity_share(records: Sequence[Record], group: str, radius: float, tagged
         tagged: b efficiency of the working point, such as ``"0.8"``.
 
     Returns:
-        ``all`` and ``mistagged``, each ``value``, ``low``, ``high``: binomial errors of the mean number of jets.
+        ``all`` and ``mistagged``, each ``value``, ``low``, ``high``: Clopper–Pearson's interval of the mean number of
+        jets; NaN without any.
     """
     edges = records[0]["proximity_edges"]
     near = edges.index(radius)
@@ -178,15 +184,28 @@ def proximity_share(records: Sequence[Record], group: str, radius: float, tagged
     def share(histograms: list[list[int]]) -> dict[str, float]:
         counts = np.mean(histograms, axis=0)
         total = counts.sum()
-        value = float(counts[:near].sum() / total) if total else float("nan")
-        error = float(np.sqrt(value * (1 - value) / total)) if total else float("nan")
-        return {"value": value, "low": value - error, "high": value + error}
+        if not total:
+            return dict.fromkeys(("value", "low", "high"), float("nan"))
+        low, high = binomial_interval(counts[:near].sum(), total)
+        return {"value": float(counts[:near].sum() / total), "low": low, "high": high}
 
     histograms = [record["figures"][group]["proximity"] for record in records]
     return {
         "all": share([one["light"] for one in histograms]),
         "mistagged": share([one["mistagged"][tagged] for one in histograms]),
     }
+
+
+def _require_same_jets(records: Sequence[Record], group: str) -> None:
+    """Replica i of two records has the same redrawn events only if their jets are the same."""
+    tested = [(record["figures"][group]["events"], record["figures"][group]["jets"]) for record in records]
+    for record, jets in zip(records, tested, strict=True):
+        if jets != tested[0]:
+            names = [f"{one['setup']}/{one['name']}" for one in (records[0], record)]
+            raise ConfigError(
+                f"{names[0]} and {names[1]} were tested on different jets ({group}: {tested[0][1]} and {jets[1]}); "
+                f'run one of them again on the other\'s events: make study ARGS="--again --only {record["name"]}"'
+            )
 
 
 def _point(record: Record, group: str, figure: str) -> dict[str, Any]:
@@ -255,10 +274,12 @@ def _combined(value: float, low: float, high: float, seeds: float | None, relati
     found: dict[str, Any] = {"value": value, "events": [low, high], "seeds": seeds}
     extra = seeds or 0.0
     if relative:
-        # Where few jets pass, a replica may have none: then the interval has no bound on that side.
-        down = np.hypot(np.log(value / low), extra) if 0 < low <= value else np.inf
-        up = np.hypot(np.log(high / value), extra) if value <= high < np.inf else np.inf
+        # Where few jets pass, a replica may have none: then the interval has no bound on that side. A value beyond an
+        # end of its interval has no distance to that end.
+        down = np.hypot(np.log(max(value / low, 1)), extra) if low > 0 else np.inf
+        up = np.hypot(np.log(max(high / value, 1)), extra) if high < np.inf else np.inf
         found |= {"low": value * np.exp(-down), "high": value * np.exp(up) if np.isfinite(up) else None}
     else:
-        found |= {"low": value - np.hypot(value - low, extra), "high": value + np.hypot(high - value, extra)}
+        down, up = np.hypot(max(value - low, 0), extra), np.hypot(max(high - value, 0), extra)
+        found |= {"low": value - down, "high": value + up}
     return {name: float(v) if isinstance(v, np.floating) else v for name, v in found.items()}

@@ -78,11 +78,15 @@ def train_and_score(order: dict[str, Any]) -> None:
         return  # another runner was quicker
     folder, key = Path(order["folder"]), order["asked"]["training_key"]
     run, state = folder / "run", folder / "state.json"
-    if read_json(state).get("training_key") != key:
+    tested = {process: [Path(file).name for file in files] for process, files in order["test"].items()}
+    before = read_json(state)
+    if before.get("training_key") != key:
         for old in (run, folder / "scores"):
             rmtree(old, ignore_errors=True)
         (folder / "clock.json").unlink(missing_ok=True)
-        write_json(state, {"training_key": key})
+    elif before.get("tested", tested) != tested:  # the same training, tested on other events
+        rmtree(folder / "scores", ignore_errors=True)
+    write_json(state, {"training_key": key, "tested": tested})
     if read_json(run / "summary.json").get("status") != "finished":
         resume = (run / "recipe.toml").is_file()
         recipe = Recipe.from_json(order["recipe"])

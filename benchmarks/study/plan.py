@@ -84,6 +84,7 @@ class Entry:
         shards: shards of each process that are trained on; all if ``None``.
         epochs: multiplies the recipe's number of epochs.
         rank: place in the queue; every further seed comes :data:`STRIDE` places later.
+        against: the entry that a changed one is compared with. Default: the tagger with the same recipe.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Entry:
     shards: int | None = None
     epochs: float = 1.0
     rank: int = 0
+    against: str = ""
 
 
 #: Places between an entry's seeds.
@@ -159,6 +161,7 @@ ENTRIES = (
         "plus_auxiliary",
         "auxiliary loss: PFOs from b or c decays",
         recipe="panoptag_plus_auxiliary",
+        against="panoptag_plus",
         group="pieces",
         rank=3,
     ),

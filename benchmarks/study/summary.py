@@ -104,7 +104,8 @@ def _entry(plan: Plan, entry: Entry, setup: str, records: dict[tuple[str, str], 
         "near": {g: proximity_share(own, g, NEAR, WORKING_POINT) for g in (*plan.sample.processes, SEEN)},
     }
     # A changed tagger is compared with the unchanged one, all others with the reference.
-    unchanged = next((e.name for e in plan.entries if e.group == "taggers" and e.recipe == entry.recipe), "")
+    same = (e.name for e in plan.entries if e.group == "taggers" and e.recipe == entry.recipe)
+    unchanged = entry.against or next(same, "")
     against = unchanged if entry.group in CHANGED else REFERENCE
     other = records.get((setup, against), [])
     if other and against != entry.name and entry.group != "events":

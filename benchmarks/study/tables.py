@@ -11,7 +11,7 @@ from panoptag_pyg.evaluation.tables import format_measurement
 
 from .combine import FIGURES
 from .measure import SEEN
-from .summary import CHANGED, HOME, NEAR
+from .summary import CHANGED, HOME
 
 NOTHING = "–"
 #: Titles of the columns.
@@ -197,19 +197,47 @@ def blocks(summary: dict[str, Any]) -> dict[str, str]:
             found["events"] = events_table(summary, setup, (SEEN, summary["unseen"][0]))
     if found:
         found["short"] = short_table(summary, (SEEN, summary["unseen"][0]))
-    found["legend"] = LEGEND.format(near=f"{NEAR:g}")
-    if summary["missing"]:
-        found["legend"] += f" Still to be run: {', '.join(f'`{label}`' for label in summary['missing'])}."
+        if summary["missing"]:
+            found["short"] += f"\n\nNot complete: {_progress(summary)} runs of the plan are done."
+    found["legend"] = LEGEND
+    found["status"] = status(summary)
     return found
+
+
+def status(summary: dict[str, Any]) -> str:
+    """How many runs are done, and by setup and entry the seeds of those that aren't."""
+    if not summary["missing"]:
+        return f"All {_progress(summary)} runs of the plan are done."
+    seeds: dict[str, dict[str, list[str]]] = {}
+    for label in summary["missing"]:
+        setup, name = label.split("/")
+        entry, _, seed = name.rpartition("-seed")
+        seeds.setdefault(setup, {}).setdefault(entry, []).append(seed)
+    lines = [
+        f"**Not complete: {_progress(summary)} runs of the plan are done.** What is missing is in no table or figure "
+        "below; a tagger of fewer seeds than planned stands there with those that are done. Missing, with their seeds:",
+        "",
+    ]
+    for setup, entries in sorted(seeds.items()):
+        listed = ", ".join(f"`{entry}` ({', '.join(numbers)})" for entry, numbers in entries.items())
+        lines.append(f"- `{setup}`: {listed}")
+    return "\n".join(lines)
 
 
 LEGEND = (
     "Rejection of light jets at 50 % and 80 % efficiency for b and for c. ± is the 68 % interval from redrawing the "
     "test events, “seeds ±” the standard deviation of the trainings, whose mean is shown (of rejections that of the "
-    "accepted shares). (&gt; x): 95 % confidence limit where fewer than 10 light jets pass. Ratios and differences are "
-    "of taggers on the same events with the same redrawn samples; their ± holds the trainings’ spread too. †: fewer "
-    "than 10 light jets pass. ‡: of one training, whose spread isn’t known. –: no value."
+    "accepted shares); a figure without it is of one training. (&gt; x): 95 % confidence limit where fewer than 10 "
+    "light jets pass. Ratios and differences are of taggers on the same events with the same redrawn samples; their ± "
+    "holds the trainings’ spread too. †: fewer than 10 light jets pass. ‡: of one training, whose spread isn’t known. "
+    "–: no value."
 )
+
+
+def _progress(summary: dict[str, Any]) -> str:
+    """``2 of 51``."""
+    done = sum(len(row["seeds"]) for values in summary["setups"].values() for row in values["entries"].values())
+    return f"{done} of {done + len(summary['missing'])}"
 
 
 def _groups(summary: dict[str, Any]) -> list[str]:
@@ -219,7 +247,8 @@ def _groups(summary: dict[str, Any]) -> list[str]:
 def _percent(values: Row) -> str:
     if values["value"] is None:
         return NOTHING
-    return f"{100 * values['value']:.1f} ± {100 * (values['high'] - values['value']):.1f} %"
+    error = max(values["high"] - values["value"], values["value"] - values["low"])
+    return f"{100 * values['value']:.1f} ± {100 * error:.1f} %"
 
 
 def _like(spread: float, value: float) -> str:

@@ -216,7 +216,9 @@ class EventDataset(Dataset):
             rows = wanted[start:stop] - self._first[number]
             with self._opened.lock:
                 file = self._opened.use(self.files[number])
-                codes[start:stop] = index[number][file.column(f"event/{coded}")[rows]]
+                found = file.column(f"event/{coded}")[rows]
+                file.check_names(coded, found, rows)
+                codes[start:stop] = index[number][found]
                 numbers[start:stop] = file.column(f"event/{plain}")[rows]
         return codes[place], numbers[place]
 

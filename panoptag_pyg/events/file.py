@@ -166,14 +166,28 @@ class EventFile:
             constituent=constituent,
         )
         block.validate(source=str(self.path), first_event=start)
-        for name, names in (("process", self.processes), ("source", self.sources)):
-            if block.num_events and block.event[name].max() >= len(names):
-                bad = int(np.argmax(block.event[name]))
-                raise EventFileError(
-                    f"{self.path}: event {start + bad}: event/{name} is {block.event[name][bad]}, expected less than "
-                    f"{len(names)} (the file names {names[:9]}); write the file again"
-                )
+        for name in ("process", "source"):
+            self.check_names(name, block.event[name], np.arange(start, stop))
         return block
+
+    def check_names(self, name: str, codes: np.ndarray, events: np.ndarray) -> None:
+        """Refuse a number of a process or source that the file has no name for.
+
+        Args:
+            name: ``"process"`` or ``"source"``.
+            codes: that column of some events.
+            events: which.
+
+        Raises:
+            EventFileError: naming the first such event.
+        """
+        names = self.processes if name == "process" else self.sources
+        if len(codes) and codes.max() >= len(names):
+            bad = int(np.argmax(codes))
+            raise EventFileError(
+                f"{self.path}: event {events[bad]}: event/{name} is {codes[bad]}, expected less than "
+                f"{len(names)} (the file names {names[:9]}); write the file again"
+            )
 
     def read_events(self, indices: Sequence[int] | np.ndarray) -> EventBlock:
         """The events ``indices``, in that order; runs of neighbours are read in one go.

@@ -236,8 +236,10 @@ def class_sums(task: Classification, dataset: EventDataset) -> tuple[Tensor, Ten
     """
     counts = torch.zeros(task.num_outputs, dtype=torch.int64)
     weighted = torch.zeros(task.num_outputs, dtype=torch.float64)
+    # What the labels and the weights are made of, and nothing else: PFOs are most of a file.
+    columns = {"event/process", "event/weight", "jet/flavour", *task.needs}
     for start in range(0, len(dataset), COUNT_EVENTS):
-        block = dataset.read_block(range(start, min(start + COUNT_EVENTS, len(dataset))))
+        block = dataset.read_block(range(start, min(start + COUNT_EVENTS, len(dataset))), columns)
         label = task.labels({name: torch.from_numpy(values) for name, values in getattr(block, task.level).items()})
         weight = np.abs(block.event["weight"].astype(np.float64))
         if task.level != "event":

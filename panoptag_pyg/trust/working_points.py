@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.stats import f as fisher
 
 from panoptag_pyg.evaluation.bootstrap import EventBootstrap
 from panoptag_pyg.evaluation.fixed_cut import PassRate, pass_rate, rejection_at_cut
@@ -107,8 +107,11 @@ def efficiency_map(jets: Predictions, target: float, bootstrap: EventBootstrap) 
 def mirror_test(efficiency: EfficiencyMap, flavour: str) -> tuple[float, int, float]:
     """χ², degrees of freedom and p-value of: the rate at η is that at −η; from cells with at least 10 jets either way.
 
-    The differences' covariance is that of the bootstrap, whose number of replicas R is corrected for (Hotelling's T²
-    has a longer tail than χ²; the inverse of a sampled covariance is too large by (R − 1)/(R − d − 2)).
+    The differences' covariance is that of R bootstrap replicas, so the p-value is Hotelling's, with a longer tail than
+    that of χ²: (R − d)/(d (R − 1)) T² follows Fisher's F with d and R − d degrees of freedom. The χ² that is given is
+    T² brought to the mean d (the inverse of a sampled covariance is too large by (R − 1)/(R − d − 2)).
+
+    Source: H. Hotelling, Ann. Math. Statist. 2 (1931) 360.
     """
     differences, replicas = [], []
     for row in efficiency.cells[flavour]:
@@ -127,8 +130,8 @@ def mirror_test(efficiency: EfficiencyMap, flavour: str) -> tuple[float, int, fl
         return 0.0, 0, 1.0
     covariance = np.atleast_2d(np.cov(drawn))
     value = float(np.array(differences) @ np.linalg.pinv(covariance) @ np.array(differences))
-    value *= (number - count - 2) / (number - 1)
-    return value, count, float(chi2.sf(value, count))
+    p_value = float(fisher.sf(value * (number - count) / (count * (number - 1)), count, number - count))
+    return value * (number - count - 2) / (number - 1), count, p_value
 
 
 def efficiency_section(jets: Predictions, seed: int, replicas: int) -> Section:

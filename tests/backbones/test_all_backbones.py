@@ -3,7 +3,7 @@
 import functools
 
 import pytest
-from helpers.tiny import SETTINGS_OF_BACKBONES, TINY_BACKBONES, UNCHECKED, tiny
+from helpers.tiny import SETTINGS_OF_BACKBONES, TINY_BACKBONES, UNCHECKED, checks_of, tiny
 
 from panoptag_pyg.backbones import backbone_info, backbone_names, build_backbone
 from panoptag_pyg.errors import MissingExtraError
@@ -19,8 +19,7 @@ def test_it_can_be_listed(name):
     assert info.config().model_dump(), f"every option of '{name}' needs a default, at the published size"
 
 
-@pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("name", backbone_names())
+@pytest.mark.parametrize(("name", "check"), checks_of(backbone_names()))
 def test_backbone(rng, name, check):
     if (name, check) in UNCHECKED:
         pytest.skip(UNCHECKED[name, check])

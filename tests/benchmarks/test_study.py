@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from helpers.studying import SAMPLE, start_study, tiny_plan, write_study
 
 from panoptag_pyg.benchmarks.study import events, job, runner
 from panoptag_pyg.benchmarks.study.__main__ import main
-from panoptag_pyg.benchmarks.study.plan import ENTRIES, Entry, Plan, Sample
+from panoptag_pyg.benchmarks.study.plan import ENTRIES, RECIPES, Entry, Plan, Sample
 from panoptag_pyg.benchmarks.study.record import finished, record_path
 from panoptag_pyg.evaluation import Predictions, evaluate
 from panoptag_pyg.events import EventDataset
@@ -110,6 +111,18 @@ def test_a_key_says_what_was_asked_and_no_more(tmp_path: Path) -> None:
     assert len({first, *others}) == 5
 
 
+def test_every_change_has_something_to_be_compared_with() -> None:
+    taggers = {entry.name: entry for entry in ENTRIES if entry.group == "taggers"}
+    for entry in ENTRIES:
+        if entry.group in ("ablations", "pieces"):
+            known = {tagger.recipe for tagger in taggers.values()}
+            assert entry.against in taggers or (not entry.against and entry.recipe in known), entry.name
+            if entry.against:  # its recipe is that tagger's but for the task
+                first, second = (tomllib.loads((RECIPES / f"{name}.toml").read_text()) for name in
+                                 (entry.recipe, taggers[entry.against].recipe))  # fmt: skip
+                assert {**first, "task": None} == {**second, "task": None}
+
+
 def test_only_some(tmp_path: Path) -> None:
     plan = tiny_plan(
         tmp_path, Entry("a", "A", "quick", seeds=(0, 1)), Entry("ab", "AB", "quick"), Entry("c", "C", "none")
@@ -190,6 +203,22 @@ def test_another_question_is_answered_anew(here, study) -> None:
     runner.forget([other], place)
     assert not finished(place.results, other)
     assert not place.of(other).exists()
+
+
+def test_other_test_events_are_scored_anew(here, study) -> None:
+    plan, place = study
+    run = plan.runs(["first"])[0]
+    assert runner.do([run], place, silent) == {}
+    before = finished(place.results, run)
+    epochs = read_metrics(place.of(run) / "run" / "metrics.csv")
+    changed = replace(plan, sample=replace(SAMPLE, test=(2,))).runs(["first"])[0]
+    assert changed.training_key == run.training_key
+    assert runner.do([changed], place, silent) == {}
+    after = finished(place.results, changed)
+    assert after["data"]["test"]["ttbar"] != before["data"]["test"]["ttbar"]
+    assert after["figures"]["ttbar"]["jets"] != before["figures"]["ttbar"]["jets"]
+    assert after["figures"]["ZH"] == before["figures"]["ZH"]
+    assert read_metrics(place.of(run) / "run" / "metrics.csv") == epochs
 
 
 def test_what_can_not_be_done_is_told_and_stops_nothing(here, study) -> None:

@@ -75,6 +75,7 @@ def test_models_and_their_files(tmp_path: Path) -> None:
     assert "--overwrite" in again.output
 
 
+@pytest.mark.slow
 def test_training_and_bfloat16() -> None:
     rows = result_of(bench("models", *TINY, "--only", "training-20"))["rows"]
     assert rows[0]["measure"].endswith("forward + backward, leading 20")

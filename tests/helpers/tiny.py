@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from panoptag_pyg.testing import CHECKS
+
 TINY_BACKBONES: dict[str, dict[str, Any]] = {
     "part": {"dim": 16, "num_heads": 2, "num_layers": 2, "pair_dims": [8]},
     "edgeconv": {"dim": 16, "num_layers": 2, "k": 4, "edge_mlp_layers": 2},
@@ -50,6 +54,23 @@ SETTINGS_OF_TAGGERS: dict[str, dict[str, Any]] = {
 #: (Backbone or tagger, check) → why it doesn't pass this check; shown as the reason of the skip.
 UNCHECKED: dict[tuple[str, str], str] = {
 }  # fmt: skip
+
+#: Networks that every run of the tests compiles; the others take minutes together and are left to ``make test-all``.
+COMPILED = {"panoptag", "panoptag_plus", "part", "particlenet", "edgeconv", "isab"}
+
+
+def checks_of(names: tuple[str, ...]) -> list[Any]:
+    """Every check for every network, as pairs for ``pytest.mark.parametrize``."""
+    return [
+        pytest.param(
+            name,
+            check,
+            marks=[pytest.mark.slow] if check == "compile" and name not in COMPILED else [],
+            id=f"{name}-{check}",
+        )
+        for name in names
+        for check in CHECKS
+    ]
 
 
 def tiny(options: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:

@@ -3,7 +3,15 @@
 import functools
 
 import pytest
-from helpers.tiny import SETTINGS_OF_BACKBONES, SETTINGS_OF_TAGGERS, TINY_BACKBONES, TINY_TAGGERS, UNCHECKED, tiny
+from helpers.tiny import (
+    SETTINGS_OF_BACKBONES,
+    SETTINGS_OF_TAGGERS,
+    TINY_BACKBONES,
+    TINY_TAGGERS,
+    UNCHECKED,
+    checks_of,
+    tiny,
+)
 
 from panoptag_pyg.backbones import backbone_names, build_backbone
 from panoptag_pyg.errors import MissingExtraError
@@ -29,8 +37,7 @@ def test_it_can_be_listed(name):
     assert tiny(TINY_TAGGERS, name) is not None
 
 
-@pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("name", tagger_names())
+@pytest.mark.parametrize(("name", "check"), checks_of(tagger_names()))
 def test_tagger(rng, name, check):
     if (name, check) in UNCHECKED:
         pytest.skip(UNCHECKED[name, check])

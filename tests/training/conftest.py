@@ -31,3 +31,4 @@ def scaled_on_cpu(monkeypatch):
         return Trainer(**{**options, "plugins": [*options["plugins"], MixedPrecision("16-mixed", "cpu")]})
 
     monkeypatch.setattr(engine.pl, "Trainer", trainer)
+    monkeypatch.setattr(engine, "check_precision", lambda *_: None)

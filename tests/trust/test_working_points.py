@@ -10,7 +10,7 @@ from helpers.scores import made_up_scores
 from scipy.stats import kstest
 
 from panoptag_pyg.evaluation import EventBootstrap, discriminant
-from panoptag_pyg.evaluation.fixed_cut import pass_rate
+from panoptag_pyg.evaluation.fixed_cut import PassRate, pass_rate
 from panoptag_pyg.trust.working_points import (
     EfficiencyMap,
     efficiency_map,
@@ -23,7 +23,7 @@ from panoptag_pyg.trust.working_points import (
 
 def test_a_map_is_what_counting_gives(rng):
     jets = made_up_scores(rng, 1500, weight=rng.exponential(1, 1500))
-    found = efficiency_map(jets, 0.7, EventBootstrap(jets.event_index, 50))
+    found = efficiency_map(jets, 0.7, EventBootstrap(jets.event_index, 200))
     passes = discriminant(jets.logits, 2) >= found.threshold
     weight = jets.weight.astype(np.float64)
     b = jets.flavour == 2
@@ -65,6 +65,22 @@ def test_p_values_of_the_mirror_are_uniform(rng):
         assert ndf == 3
         p_values.append(p_value)
     assert kstest(p_values, "uniform").pvalue > 1e-6
+
+
+def test_many_bins_and_few_replicas_make_no_tail(rng):
+    """18 differences and 60 replicas: by χ² a p-value below 0.01 would come three times as often as it should."""
+    p_values = []
+    for _ in range(400):
+        means = rng.normal(0.5, 0.01, (6, 6))
+        rows = [[PassRate(m, total=1000, passed=500, replicas=rng.normal(m, 0.01, 60)) for m in row] for row in means]
+        found = EfficiencyMap(0.7, 0.0, np.arange(7), np.arange(7), {"light": rows})
+        value, ndf, p_value = mirror_test(found, "light")
+        assert ndf == 18
+        p_values.append((value, p_value))
+    value, p_value = np.array(p_values).T
+    assert kstest(p_value, "uniform").pvalue > 1e-6
+    assert (p_value < 0.01).sum() <= 16  # 4 ± 2 expected
+    assert value.mean() == pytest.approx(18, rel=0.25)
 
 
 def test_a_lopsided_tagger_is_found(rng):
