@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from itertools import pairwise
 
@@ -107,7 +107,7 @@ class EventLoader:
         """Batches that an iteration gives; under a PFO budget the number may differ a little between epochs."""
         return max(sum(len(window) for window in self._plan()) - self.start, 0)
 
-    def __iter__(self) -> Iterator[HeteroData]:
+    def __iter__(self) -> Generator[HeteroData]:
         windows = _Windows(self.dataset, _from_batch(self._plan(), self.start))
         workers = DataLoader(
             windows,

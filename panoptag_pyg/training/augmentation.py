@@ -29,8 +29,7 @@ _KNOWN = {
     CONTAINS: {"edge_index", "max_length", *(column.name for column in columns("constituent"))},
     ATTENDS: {"edge_index"},
 }
-#: ``loss_norms`` are the denominators of an accumulated step, which are of jets and events.
-_KNOWN_OF_EVENTS = {"process", "weight", "event_id", "loss_norms", *(column.name for column in columns("event"))}
+_KNOWN_OF_EVENTS = {"process", "weight", "event_id", *(column.name for column in columns("event"))}
 
 
 class AugmentationSection(StrictConfig):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Callback, Checkpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -183,7 +183,9 @@ class RunCheckpoints(Checkpoint):
         # stops when the signal reaches it: they could not agree on a state.
         if isinstance(exception, SIGTERMException) and trainer.world_size == 1:
             now = position(trainer, trainer.datamodule.begun)  # type: ignore[attr-defined]
-            if now != self.kept and now.batches and now.batches % trainer.accumulate_grad_batches == 0:
+            between_steps = now.batches and now.batches % trainer.accumulate_grad_batches == 0
+            # After the last batch validation is under way, and no batch would be left for a resumed run to begin with.
+            if now != self.kept and between_steps and not trainer.is_last_batch:
                 self._save(trainer)
 
     def _save(self, trainer: pl.Trainer) -> None:
@@ -196,6 +198,25 @@ class RunCheckpoints(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_loss, self.best_epoch = state_dict["best_loss"], state_dict["best_epoch"]
         self.best_metrics = state_dict["best_metrics"]
+
+
+class Patience(EarlyStopping):
+    """``train.early_stopping``; a resumed run that had stopped by it trains no further, unless it got more patience.
+
+    Args:
+        epochs: how many without a lower validation loss end the run.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__("val_loss", patience=epochs, mode="min", check_on_train_epoch_end=True)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        # Lightning's own would take the patience of before.
+        super().load_state_dict({**state_dict, "patience": self.patience})
 
 
 class InterruptWatch(Callback):

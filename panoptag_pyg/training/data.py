@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch_geometric.data import HeteroData
 
 from panoptag_pyg.errors import EventFileError
 from panoptag_pyg.events import EventDataset, EventLoader
+from panoptag_pyg.training.augmentation import Augmentation
 from panoptag_pyg.training.position import Position, position
 from panoptag_pyg.training.process_weights import process_factors
 from panoptag_pyg.training.recipe import DataSection
@@ -113,7 +115,8 @@ class TaggerData(pl.LightningDataModule):
         epoch = epochs_done(trainer)
         loader = self.loader(training=True, epoch=epoch, start=self.first_batch(epoch))
         module: Any = trainer.lightning_module
-        return LazyLoader(loader, trainer.accumulate_grad_batches, module.label_norms)
+        augment = Augmentation(module.recipe.augmentation)
+        return LazyLoader(loader, augment, trainer.accumulate_grad_batches, module.task.loss_norms)
 
     def val_dataloader(self) -> EventLoader:
         return self.loader(training=False)
@@ -170,7 +173,8 @@ class LazyLoader:
     Lightning makes an iterator or two per epoch that it never uses; workers must not start for those.
 
     Args:
-        loader: the loader.
+        loader: the loader; its batches are on the device that trains.
+        augment: what is done to each batch, before its labels are counted: some may get lost. Default: nothing.
         accumulate_batches: batches of an optimiser step; of several each is told of the others' labels. Default 1.
         norms: denominators of a batch's losses; needed with more than one. Default: none.
     """
@@ -178,10 +182,12 @@ class LazyLoader:
     def __init__(
         self,
         loader: EventLoader,
+        augment: Callable[[HeteroData], HeteroData] | None = None,
         accumulate_batches: int = 1,
         norms: Callable[[HeteroData], Tensor] | None = None,
     ) -> None:
         self.loader = loader
+        self.augment = augment
         self.accumulate_batches = accumulate_batches
         self.norms = norms
 
@@ -189,10 +195,12 @@ class LazyLoader:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[HeteroData]:
-        if self.accumulate_batches == 1 or self.norms is None:
-            yield from self.loader
-        else:
-            yield from with_step_norms(self.loader, self.accumulate_batches, self.norms)
+        # Closed by name, so that a thread that reads ahead ends with the iteration whatever still refers to it.
+        with closing(iter(self.loader)) as loaded:
+            batches: Iterator[HeteroData] = loaded if self.augment is None else map(self.augment, loaded)
+            if self.accumulate_batches > 1 and self.norms is not None:
+                batches = with_step_norms(batches, self.accumulate_batches, self.norms)
+            yield from batches
 
 
 def epochs_done(trainer: pl.Trainer) -> int:

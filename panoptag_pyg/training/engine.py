@@ -14,7 +14,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
@@ -24,7 +24,7 @@ from panoptag_pyg.output import write_text
 from panoptag_pyg.tasks import build_task
 from panoptag_pyg.training.averaging import WeightAverage
 from panoptag_pyg.training.budget import BudgetSearch, known_budget, resolved_text
-from panoptag_pyg.training.callbacks import InterruptWatch, MetricsFile, Reporter, RunCheckpoints
+from panoptag_pyg.training.callbacks import InterruptWatch, MetricsFile, Patience, Reporter, RunCheckpoints
 from panoptag_pyg.training.checkpoint import LAST, SafeCheckpointIO, build_model, needed_fields
 from panoptag_pyg.training.compilation import compile_model
 from panoptag_pyg.training.cpu import cpu_threads
@@ -176,9 +176,7 @@ def _trainer(recipe: Recipe, output: Path, own: list[Callback], further: list[Ca
     if section.ema_decay is not None or section.swa_epochs is not None:
         callbacks.append(WeightAverage(section))
     if section.early_stopping is not None:
-        callbacks.append(
-            EarlyStopping("val_loss", patience=section.early_stopping, mode="min", check_on_train_epoch_end=True)
-        )
+        callbacks.append(Patience(section.early_stopping))
     try:
         trainer = pl.Trainer(
             accelerator=section.accelerator,

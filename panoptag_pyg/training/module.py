@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import deepcopy
 from typing import Any
 
 import lightning.pytorch as pl
@@ -14,7 +13,6 @@ from torch_geometric.data import HeteroData
 from panoptag_pyg import __version__
 from panoptag_pyg.errors import PanopTagError
 from panoptag_pyg.tasks import Sums, Task
-from panoptag_pyg.training.augmentation import Augmentation
 from panoptag_pyg.training.checkpoint import ENTRY
 from panoptag_pyg.training.finite import FiniteWatch
 from panoptag_pyg.training.optimizer import build_optimizer
@@ -66,14 +64,10 @@ class TaggerModule(pl.LightningModule):
         self._sums: dict[str, Tensor] = {}
         #: What a run resumed within an epoch goes on with, until that epoch begins.
         self._resumed: dict[str, Any] | None = None
-        self._task_on_cpu: list[Task] = []  # a list, so that it isn't part of the module's state
         self.finite = FiniteWatch(self)
 
     def forward(self, batch: HeteroData) -> Tensor:
         return self.model(batch)
-
-    def on_after_batch_transfer(self, batch: HeteroData, dataloader_idx: int) -> HeteroData:
-        return Augmentation(self.recipe.augmentation)(batch) if self.trainer.training else batch
 
     def training_step(self, batch: HeteroData, batch_index: int) -> dict[str, Tensor]:
         sums = self.task.sums(self.model(batch), batch)
@@ -112,10 +106,6 @@ class TaggerModule(pl.LightningModule):
         train = self.recipe.train
         return self.global_step % train.log_every_steps == 0 and batch_index % train.accumulate_batches == 0
 
-    def label_norms(self, batch: HeteroData) -> Tensor:
-        """Denominators of the losses of a batch that is still on the CPU."""
-        return (self._task_on_cpu or [self.task])[0].loss_norms(batch)
-
     def configure_gradient_clipping(
         self,
         optimizer: torch.optim.Optimizer,
@@ -139,8 +129,6 @@ class TaggerModule(pl.LightningModule):
 
     def on_train_start(self) -> None:
         self.trainer.datamodule.begun.check(self.trainer.world_size)  # type: ignore[attr-defined]
-        # Batches that are read ahead have not been moved to the device yet, where the task is.
-        self._task_on_cpu = [] if self.device.type == "cpu" else [deepcopy(self.task).cpu()]
 
     def on_train_epoch_start(self) -> None:
         # Each epoch has its own random numbers: a run resumed at an epoch's end repeats them.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helpers.answerable import write_answerable
 from lightning.pytorch.callbacks import Callback
 
 from panoptag_pyg.errors import ConfigError
 from panoptag_pyg.events.features import PFO_FEATURES
 from panoptag_pyg.training import Recipe, TrainingInterrupted, train
 from panoptag_pyg.training.callbacks import read_metrics
+from panoptag_pyg.training.step_loss import NORMS
 
 ALL_ON = (
     *("augmentation.rotate_phi=true", "augmentation.reflect_eta=true", "augmentation.pfo_dropout=0.1"),
@@ -68,3 +70,28 @@ def test_a_stopped_and_resumed_augmented_run_equals_one_never_stopped(event_file
     with pytest.raises(ConfigError, match=r"started with augmentation\.pfo_dropout = 0\.1, the recipe now says 0\.0"):
         train(plain, event_file, tmp_path / "whole", resume=True)
     assert len(read_metrics(tmp_path / "stopped" / "metrics.csv")) == 2
+
+
+def test_the_loss_of_accumulated_batches_counts_the_pfos_that_are_left(tmp_path, recipe):
+    """Of a task about PFOs: what dropout takes away has no share in the denominators of the step."""
+
+    class Norms(Callback):
+        def __init__(self):
+            self.of_step, self.own, self.pfos = [], [], 0
+
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            self.of_step.append(batch[NORMS])
+            self.own.append(pl_module.task.loss_norms(batch))
+            self.pfos += len(batch["pfo"].x)
+
+    events, settings = write_answerable(tmp_path / "events.h5", 60), ["data.batch_size=9", "train.max_epochs=1"]
+    settings += ["task.name=pfo_pileup", "train.accumulate_batches=2"]
+    plain, thinned = Norms(), Norms()
+    train(recipe(*settings), events, tmp_path / "plain", callbacks=[plain])
+    train(recipe(*settings, "augmentation.pfo_dropout=0.5"), events, tmp_path / "thinned", callbacks=[thinned])
+    assert len(thinned.own) == 6
+    assert thinned.pfos < 0.7 * plain.pfos
+    for first in range(0, 6, 2):
+        total = thinned.own[first] + thinned.own[first + 1]
+        assert torch.equal(thinned.of_step[first], total)
+        assert torch.equal(thinned.of_step[first + 1], total)

@@ -81,7 +81,7 @@ def test_lazy_loader_starts_with_its_first_batch():
 
         def __iter__(self):
             self.started += 1
-            return iter([1, 2])
+            yield from [1, 2]
 
     loader = Loader()
     lazy = LazyLoader(loader)

@@ -201,6 +201,10 @@ def test_early_stopping(event_file, tmp_path, recipe):
     run = train(still, event_file, tmp_path / "run")
     assert run.summary["best_epoch"] == 1
     assert run.summary["epochs"] == 3
+    # Resumed, it has stopped already; with more patience it goes on until that is used up too.
+    assert train(still, event_file, tmp_path / "run", resume=True).summary["epochs"] == 3
+    still.train.early_stopping = 4
+    assert train(still, event_file, tmp_path / "run", resume=True).summary["epochs"] == 5
 
 
 @pytest.mark.parametrize(

@@ -162,10 +162,7 @@ def test_values_under_way_are_looked_at_later(two_files, short, monkeypatch):
     watch = FiniteWatch(Module())
     monkeypatch.setattr(watch, "_sentence", lambda seen: f"{seen.what} of batch {seen.batches[0]}")
     for batch in range(UNDER_WAY + 3):
-        value = Arriving(float("inf") if batch == 3 else 1.0)
-        if batch == UNDER_WAY + 3:
-            break
-        watch.look(value, "loss", range(batch, batch + 1))
+        watch.look(Arriving(float("inf") if batch == 3 else 1.0), "loss", range(batch, batch + 1))
     with pytest.raises(PanopTagError, match="loss of batch 3"):
         watch.settle()
     watch.settle()

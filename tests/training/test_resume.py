@@ -173,6 +173,22 @@ def test_sigterm_keeps_the_step(event_file, recipe_file, whole, tmp_path):
     assert_same_runs(tmp_path / "run", whole)
 
 
+def test_sigterm_during_validation_keeps_the_epoch_before(event_file, recipe_file, tmp_path):
+    """All batches of the epoch are done then: with none left, a resumed run could not go on."""
+
+    class StopValidation(Callback):
+        def on_validation_batch_start(self, trainer: Any, *others: Any) -> None:
+            if trainer.current_epoch == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    recipe = Recipe.from_toml(recipe_file, ["train.checkpoint_every_steps=none", "data.validation_fraction=0.5"])
+    whole = train(recipe, event_file, tmp_path / "whole").folder
+    with pytest.raises(TrainingInterrupted, match=r"epochs kept in .*run: 1$"):
+        train(recipe, event_file, tmp_path / "run", callbacks=[StopValidation()])
+    assert train(recipe, event_file, tmp_path / "run", resume=True).summary["epochs"] == 2
+    assert_same_runs(tmp_path / "run", whole)
+
+
 def test_an_unfinished_epoch_is_finished_as_it_was_begun(event_file, recipe_file, tmp_path):
     run = tmp_path / "run"
     with pytest.raises(TrainingInterrupted):
