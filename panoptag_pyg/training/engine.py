@@ -142,12 +142,17 @@ def train(
                 write_text(output / RECIPE, resolved_text(recipe))
             save_summary(output, summary)
             trainer.fit(module, datamodule=datamodule, ckpt_path=last)
-        except (PanopTagError, OSError):
+        except (PanopTagError, OSError, torch.OutOfMemoryError) as error:
             drop_stillborn(output)
             if (output / LAST).exists():
                 _finish(summary, "failed", trainer, checkpoints, start)
                 with suppress(PanopTagError, OSError):
                     save_summary(output, summary)
+            if isinstance(error, torch.OutOfMemoryError):
+                raise PanopTagError(
+                    "the device's memory ran out; give a smaller data.batch_size with more train.accumulate_batches, or "
+                    'data.max_pfos_per_batch = "auto", which looks for the largest that fits'
+                ) from error
             raise
         except (SystemExit, KeyboardInterrupt) as stop:
             if watch.reason is None and not isinstance(stop, KeyboardInterrupt):

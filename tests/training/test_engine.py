@@ -239,3 +239,17 @@ def test_threads_are_set_and_given_back():
         assert torch.get_num_threads() == before + 1
     assert torch.get_num_threads() == before
     assert usable_cores() >= 1
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_memory_that_runs_out_is_a_sentence(event_file, recipe, tmp_path, epoch):
+    with pytest.raises(PanopTagError, match="memory ran out; give a smaller data.batch_size"):
+        train(
+            recipe("train.max_epochs=2"),
+            event_file,
+            tmp_path / "run",
+            callbacks=[StopAt(epoch, torch.OutOfMemoryError)],
+        )
+    assert (tmp_path / "run").exists() == (epoch > 0), "what the first epoch left can be gone on with"
+    if epoch:
+        assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "failed"
