@@ -295,16 +295,12 @@ def machine() -> dict[str, Any]:
     """Where the demo ran."""
     from importlib.metadata import version
 
-    processor = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        processor = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    from panoptag_pyg.training.cpu import usable_cores
+    from panoptag_pyg.training.provenance import processor_name
+
     return {
-        "processor": processor,
-        "cores": cores,
+        "processor": processor_name(),
+        "cores": usable_cores(),
         "system": platform.system(),
         "python": platform.python_version(),
         "torch": version("torch"),

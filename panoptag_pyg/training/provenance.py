@@ -117,11 +117,15 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _host() -> dict[str, Any]:
-    processor = platform.processor() or platform.machine()
+def processor_name() -> str:
+    """What the machine calls its processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        processor = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    return {"name": platform.node(), "system": platform.platform(), "processor": processor, "cores": usable_cores()}
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):  # no Linux
+        return platform.processor() or platform.machine()
+
+
+def _host() -> dict[str, Any]:
+    host = {"name": platform.node(), "system": platform.platform()}
+    return {**host, "processor": processor_name(), "cores": usable_cores()}

@@ -5,6 +5,7 @@ import tomllib
 
 import pytest
 import torch
+from helpers.equality import same
 from helpers.learnable import write_learnable
 from lightning.pytorch.callbacks import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -34,16 +35,6 @@ class StopAt(Callback):
 
 def weights(folder, name="last.ckpt"):
     return torch.load(folder / name, weights_only=True)
-
-
-def same(a, b):
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return a == b
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +234,7 @@ def test_threads_are_set_and_given_back():
 
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_memory_that_runs_out_is_a_sentence(event_file, recipe, tmp_path, epoch):
-    with pytest.raises(PanopTagError, match="memory ran out; give a smaller data.batch_size"):
+    with pytest.raises(PanopTagError, match=r"memory ran out; give a smaller data\.batch_size"):
         train(
             recipe("train.max_epochs=2"),
             event_file,

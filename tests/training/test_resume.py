@@ -13,6 +13,7 @@ import pytest
 import torch
 from helpers import lives
 from helpers.answerable import write_answerable
+from helpers.equality import same
 from lightning.pytorch.callbacks import Callback
 
 from panoptag_pyg.errors import ConfigError
@@ -55,16 +56,6 @@ def assert_same_runs(ours: Path, reference: Path) -> None:
 def rows(folder: Path) -> list[dict[str, float]]:
     timing = ("seconds", "events_per_second", "data_wait")
     return [{k: v for k, v in row.items() if k not in timing} for row in read_metrics(folder / "metrics.csv")]
-
-
-def same(a: Any, b: Any) -> bool:
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return a == b
 
 
 @pytest.fixture(scope="module")
