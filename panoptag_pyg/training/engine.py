@@ -150,8 +150,8 @@ def train(
                     save_summary(output, summary)
             if isinstance(error, torch.OutOfMemoryError):
                 raise PanopTagError(
-                    "the device's memory ran out; give a smaller data.batch_size with more "
-                    'train.accumulate_batches, or data.max_pfos_per_batch = "auto", which looks for the largest that fits'
+                    "the device's memory ran out; give a smaller data.batch_size with more train.accumulate_batches, "
+                    'or data.max_pfos_per_batch = "auto", which looks for the largest that fits'
                 ) from error
             raise
         except (SystemExit, KeyboardInterrupt) as stop:
