@@ -101,7 +101,7 @@ class Entry:
 
 
 #: Places between an entry's seeds.
-STRIDE = 4
+STRIDE = 2
 
 
 def learning_curve(names: dict[str, str], shards: Sequence[int], rank: int) -> list[Entry]:
@@ -123,12 +123,12 @@ def without(
     name: str, title: str, *settings: str, recipe: str = "panoptag", group: str = "ablations", **more: Any
 ) -> Entry:
     """An entry that takes a piece of a model away, or changes it."""
-    return Entry(name, title, recipe, group, settings, setups=ABLATED, **{"rank": 2, **more})
+    return Entry(name, title, recipe, group, settings, setups=ABLATED, **{"rank": 3, **more})
 
 
 def piece(name: str, title: str, *settings: str) -> Entry:
     """An entry that switches a piece of panoptag_plus off or on."""
-    return without(name, title, *settings, recipe="panoptag_plus", group="pieces", rank=3)
+    return without(name, title, *settings, recipe="panoptag_plus", group="pieces", rank=5)
 
 
 #: The plan. Change it here, and nowhere else.
@@ -163,7 +163,7 @@ ENTRIES = (
         recipe="panoptag_plus_auxiliary",
         against="panoptag_plus",
         group="pieces",
-        rank=3,
+        rank=5,
     ),
     piece("plus_context_dropout", "context dropped for 30 % of the jets", "model.context_dropout=0.3"),
     *learning_curve({"panoptag": "PanopTag", "part": "ParT"}, (1, 2, 4), rank=6),
