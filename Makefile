@@ -32,7 +32,7 @@ PYTEST := OMP_NUM_THREADS=1 $(if $(KERNELS),PYTHONPATH=$(abspath $(KERNEL_FOLDER
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo compare dataset study test test-all check format docs readme tables constraints environment kernels clean
+.PHONY: help demo compare dataset study test test-all package check format docs readme tables constraints environment kernels clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -74,6 +74,13 @@ test: $(PEERS) $(if $(KERNELS),kernels) ## run the tests that take minutes in al
 test-all: $(PEERS) $(if $(KERNELS),kernels) ## run every test, slow ones too
 	$(PYTEST) -m "slow or not slow" $(ARGS)
 
+# The tests look at what was built, and install the wheel where only its dependencies are borrowed from here.
+package: $(READY) ## build wheel and sdist into dist/, check them as PyPI does, install and try the wheel
+	rm -rf dist
+	$(PYTHON) -m build --outdir dist .
+	$(PYTHON) -m twine check --strict dist/*
+	PANOPTAG_DIST=dist $(PYTHON) -m pytest -m slow tests/test_packaging.py $(ARGS)
+
 check: $(READY) ## lint, formatting, types
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
@@ -84,21 +91,26 @@ format: $(READY) ## mend what ruff can mend by itself
 	$(PYTHON) -m ruff format .
 
 docs: $(READY) ## build the site into docs/_build/html; a warning is an error
-	$(PYTHON) -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build/html
+	$(PYTHON) -m sphinx --fail-on-warning --keep-going --quiet --jobs auto -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 readme: $(READY) ## put the demo's measured table and figures into README.md
 	$(PYTHON) docs/readme_results.py demo
 
-tables: $(READY) ## put the committed runs, all networks and all process cards into their pages of docs/
+tables: $(READY) ## put the committed runs, all verbs, networks and process cards into their pages of docs/
+	$(PYTHON) docs/cli_tables.py
 	$(PYTHON) docs/benchmark_tables.py
 	$(PYTHON) docs/comparison_tables.py
 	$(PYTHON) docs/network_tables.py
 	$(PYTHON) docs/validation_tables.py
 	$(PYTHON) docs/tw_tables.py
 	$(PYTHON) docs/epoch_tables.py
+	$(PYTHON) docs/export_tables.py
 	$(PYTHON) docs/process_tables.py
 	$(PYTHON) docs/study_tables.py
+	$(PYTHON) docs/pretraining_tables.py
+	$(PYTHON) docs/latency_tables.py
+	$(PYTHON) docs/concept_figures.py
 
 constraints: $(READY) ## move every pin but PyTorch's to the newest release that fits
 	$(PIP) install --upgrade --upgrade-strategy eager --prefer-binary 'torch==$(TORCH_VERSION)' --editable '.[all]'

@@ -17,6 +17,9 @@ PACKAGES = (
     "torch-cluster",
     "torch-scatter",
     "triton",
+    "onnx",
+    "onnxruntime",
+    "weaver-core",
 )
 
 

@@ -11,6 +11,10 @@ def backbones(as_json: Annotated[bool, typer.Option("--json", help="JSON instead
     """Every event encoder: one line, parameters, GFLOPs per event, what it needs, paper; other packages' too.
 
     In a recipe: backbone = "NAME" under [model]; its options under [model.backbone_options].
+
+    Examples:
+        # a table; --json for programs
+        panoptag backbones
     """
     from panoptag_pyg.backbones import backbone_names
     from panoptag_pyg.evaluation.catalogue import backbone_entries

@@ -6,54 +6,26 @@ from typing import Annotated, Any
 
 import typer
 
-DEVICES = ("cpu", "cuda")
-
 
 def backends(as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False) -> None:
     """Every operation's backends: available or why not, and in which order "auto" tries them.
 
     Choose others by PANOPTAG_BACKEND=torch or PANOPTAG_BACKEND=edge_conv=torch,knn_graph=torch-cluster; in Python by
     ops.use_backend, or the backend= of each operation and layer.
+
+    Examples:
+        # what runs here, and why the rest does not
+        panoptag backends
     """
     import json
 
-    report = collect()
+    from panoptag_pyg.doctor.kernels import describe_backends
+
+    report = describe_backends()
     if as_json:
         typer.echo(json.dumps(report, indent=1))
     else:
         show(report)
-
-
-def collect() -> dict[str, Any]:
-    """What there is here: per operation its backends, what "auto" tries in order, and what overrides it."""
-    import os
-
-    import torch
-
-    from panoptag_pyg import ops
-    from panoptag_pyg.ops import registry
-
-    operations = {}
-    for op in ops.operations():
-        operations[op] = {
-            "backends": {
-                name: {
-                    "available": reason is None,
-                    "reason": reason,
-                    "devices": list(registry.get(op, name).devices),
-                    "conditional": registry.get(op, name).conditional,
-                }
-                for name, reason in ops.available(op).items()
-            },
-            "auto": {device: registry.auto_order(op, device) for device in DEVICES},
-            "override": registry.overridden(op)[0],
-        }
-    return {
-        "torch": torch.__version__,
-        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        registry.ENVIRONMENT_VARIABLE: os.environ.get(registry.ENVIRONMENT_VARIABLE),
-        "operations": operations,
-    }
 
 
 def show(report: dict[str, Any]) -> None:
@@ -62,6 +34,8 @@ def show(report: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from panoptag_pyg.doctor.kernels import DEVICES
 
     terminal = Console()
     plain = not terminal.is_terminal

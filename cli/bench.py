@@ -7,13 +7,27 @@ from typing import Annotated
 
 import typer
 
+from . import completion
 from .tagging import Device, Overwrite, Threads
 
 
 def bench(
-    suite: Annotated[str, typer.Argument(help="kernels, models, loader or pipeline.", show_default=False)],
+    suite: Annotated[
+        str,
+        typer.Argument(
+            help="kernels, models, loader or pipeline.",
+            show_default=False,
+            autocompletion=completion.one_of("kernels", "models", "loader", "pipeline"),
+        ),
+    ],
     device: Device = "auto",
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16 or float64.")] = "float32",
+    dtype: Annotated[
+        str,
+        typer.Option(
+            help="float32, bfloat16, float16 or float64.",
+            autocompletion=completion.one_of("float32", "bfloat16", "float16", "float64"),
+        ),
+    ] = "float32",
     events: Annotated[
         list[str] | None,
         typer.Option(
@@ -50,6 +64,10 @@ def bench(
 
     Prints a table; the last line is JSON. Every row says how near it comes to the floor: its counted FLOPs and bytes at
     the rates of matrix products and copies that are measured in the same run.
+
+    Examples:
+        # nearest neighbours on your own events
+        panoptag bench kernels --only "knn-*" --events ttbar.h5 --num-events 8
     """
     import json
 

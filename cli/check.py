@@ -57,21 +57,28 @@ def check(
     strict: Annotated[bool, typer.Option("--strict", help="Exit with code 1 if any check asks for a look.")] = False,
     figures: Annotated[bool, typer.Option(help="Draw the figures.")] = True,
 ) -> None:
-    """Leaks, symmetries, calibration, stability, overtraining, working points: a verdict each; code 1 if one fails."""
+    """Leaks, symmetries, calibration, stability, overtraining, working points: a verdict each; code 1 if one fails.
+
+    Examples:
+        # a first look; without --quick it trains on shuffled labels, too
+        panoptag check run/ --data test/ --quick -o check/
+    """
     from rich.console import Console
 
     from panoptag_pyg.output import check_folder
     from panoptag_pyg.trust import check_run
     from panoptag_pyg.trust.report import NUMBERS
 
-    from .tagging import choose_device
+    from .tagging import choose_device, warn_of_differences
 
     if output is None:
         output = (run if run.is_dir() else run.parent) / "check"
     check_folder(output, NUMBERS, overwrite)
+    if files := [*(data or []), *(more_data or [])]:
+        warn_of_differences(run, files)
     report = check_run(
         run,
-        [*(data or []), *(more_data or [])],
+        files,
         train or (),
         events=events,
         quick=quick,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from . import completion
 from .tagging import Device, Threads
 
 
@@ -16,6 +17,7 @@ def compare(
         typer.Argument(
             help="Recipes to train (files or shipped names), run folders to load, or globs of these.",
             show_default=False,
+            autocompletion=completion.recipes_and_runs,
         ),
     ],
     data: Annotated[
@@ -53,6 +55,11 @@ def compare(
     """Train or load each tagger, test all on the same events: one table, JSON and the rejection figure.
 
     Stopped and started again, it goes on where it was. A tagger that fails is a row with the reason (exit code 1).
+
+    Examples:
+        # two networks to train, and a run to load
+        panoptag compare tiny.toml pfn.toml run/ --data data/ --test test/ \\
+          -o table/ --set train.max_epochs=1
     """
     from rich.console import Console
 

@@ -7,10 +7,11 @@ import typer
 from .convert_delphes import delphes
 from .convert_nanoaod import nanoaod
 from .convert_padded import padded, to_padded
+from .teaching import TeachingCommand, TeachingGroup
 
 app = typer.Typer(
     name="convert",
-    help="Turn other formats into event files, or event files into padded arrays.",
+    cls=TeachingGroup,
     no_args_is_help=True,
     add_completion=False,
 )
@@ -18,11 +19,16 @@ app = typer.Typer(
 
 @app.callback()
 def convert() -> None:
-    """Turn other formats into event files, or event files into padded arrays."""
+    """Turn other formats into event files, or event files into padded arrays.
+
+    Examples:
+        # what a sub-command takes, with examples of its own
+        panoptag convert delphes --help
+    """
 
 
 # Each sub-command imports its libraries only when it runs.
-app.command("delphes")(delphes)
-app.command("nanoaod")(nanoaod)
-app.command("padded")(padded)
-app.command("to-padded")(to_padded)
+app.command("delphes", cls=TeachingCommand)(delphes)
+app.command("nanoaod", cls=TeachingCommand)(nanoaod)
+app.command("padded", cls=TeachingCommand)(padded)
+app.command("to-padded", cls=TeachingCommand)(to_padded)

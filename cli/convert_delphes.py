@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from . import completion
 from .tagging import Overwrite
 
 
@@ -23,7 +24,13 @@ def delphes(
         str | None,
         typer.Option(help="Branches with the PFOs, by commas; found if not given.", show_default=False),
     ] = None,
-    jets: Annotated[str, typer.Option(help="recluster: jets of the PFOs; file: the file's own.")] = "recluster",
+    jets: Annotated[
+        str,
+        typer.Option(
+            help="recluster: jets of the PFOs; file: the file's own.",
+            autocompletion=completion.one_of("recluster", "file"),
+        ),
+    ] = "recluster",
     jet_branch: Annotated[str, typer.Option(help="Branch of the file's own jets.")] = "Jet",
     jet_radius: Annotated[
         float | None, typer.Option(help="R of the jets; the detector card's if not given.", show_default=False)
@@ -37,21 +44,32 @@ def delphes(
         typer.Option(help="Keep jets up to this |eta|; the card's, or all of the file's.", show_default=False),
     ] = None,
     label: Annotated[
-        str, typer.Option(help="Flavour rule: hadron, delphes, or file for the flavour of the file's jets.")
+        str,
+        typer.Option(
+            help="Flavour rule: hadron, delphes, or file for the flavour of the file's jets.",
+            autocompletion=completion.one_of("hadron", "delphes", "file"),
+        ),
     ] = "hadron",
     vertex: Annotated[
         str,
-        typer.Option(help="Refer d0 and dz to the vertex found by: auto, particles, vertex; origin leaves them."),
+        typer.Option(
+            help="Refer d0 and dz to the vertex found by: auto, particles, vertex; origin leaves them.",
+            autocompletion=completion.one_of("auto", "particles", "vertex", "origin"),
+        ),
     ] = "auto",
     impact_parameters: Annotated[
         str,
         typer.Option(
             help="auto: as in the file if it has errors, else smeared with the card's; as-is; smeared; errors: the "
-            "card's errors on the file's values."
+            "card's errors on the file's values.",
+            autocompletion=completion.one_of("auto", "as-is", "smeared", "errors"),
         ),
     ] = "auto",
     detector: Annotated[
-        str, typer.Option(help="atlas, atlas_fatjets, or the path of a detector card (TOML).")
+        str,
+        typer.Option(
+            help="atlas, atlas_fatjets, or the path of a detector card (TOML).", autocompletion=completion.detectors
+        ),
     ] = "atlas",
     tree: Annotated[str, typer.Option(help="Name of the tree.")] = "Delphes",
     seed: Annotated[int, typer.Option(help="Of the smearing.")] = 0,
@@ -61,7 +79,15 @@ def delphes(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Convert DELPHES ROOT files: particle-flow objects, jets with their flavour, what the generator knew."""
+    """Convert DELPHES ROOT files: particle-flow objects, jets with their flavour, what the generator knew.
+
+    Examples:
+        # jets clustered anew from the energy-flow objects, flavours by their hadrons
+        panoptag convert delphes delphes.root --process ttbar -o converted.h5
+
+        # with the file's own jets and their flavour
+        panoptag convert delphes delphes.root --jets file --label file -o own-jets.h5
+    """
     from panoptag_pyg.convert import DelphesOptions, convert_delphes
 
     values = {

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from . import completion
 from .tagging import Overwrite
 
 
@@ -20,9 +21,19 @@ def nanoaod(
         typer.Option(help="What to call the events' process; the file's name if not given.", show_default=False),
     ] = None,
     jets: Annotated[
-        str, typer.Option(help="Jets of the file with its constituents, or recluster: anti-kT jets of the candidates.")
+        str,
+        typer.Option(
+            help="Jets of the file with its constituents, or recluster: anti-kT jets of the candidates.",
+            autocompletion=completion.one_of("file", "recluster"),
+        ),
     ] = "file",
-    collection: Annotated[str, typer.Option(help="Which jets of the file: Jet (AK4) or FatJet (AK8).")] = "Jet",
+    collection: Annotated[
+        str,
+        typer.Option(
+            help="Which jets of the file: Jet (AK4) or FatJet (AK8).",
+            autocompletion=completion.one_of("Jet", "FatJet"),
+        ),
+    ] = "Jet",
     jet_radius: Annotated[
         float | None, typer.Option(help="R of reclustered jets; the collection's if not given.", show_default=False)
     ] = None,
@@ -42,7 +53,12 @@ def nanoaod(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Convert CMS PFNano ROOT files: candidates, jets, their constituents and flavour."""
+    """Convert CMS PFNano ROOT files: candidates, jets, their constituents and flavour.
+
+    Examples:
+        # AK4 jets with their constituents
+        panoptag convert nanoaod pfnano.root --process ttbar -o cms.h5
+    """
     from panoptag_pyg.convert import convert_nanoaod
 
     done = convert_nanoaod(

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from . import completion
 from .tagging import Overwrite
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="File to make.", show_default=False)]
@@ -23,6 +24,7 @@ def padded(
             help="What the arrays hold: a TOML file, or jetnet, top_tagging, quark_gluon; needless for a file of "
             "to-padded.",
             show_default=False,
+            autocompletion=completion.column_maps,
         ),
     ] = None,
     process: Annotated[
@@ -37,7 +39,16 @@ def padded(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Convert padded arrays [B, N, F] with masks into an event file, as a column map says."""
+    """Convert padded arrays [B, N, F] with masks into an event file, as a column map says.
+
+    Examples:
+        # back from the arrays of to-padded, which say what they hold
+        panoptag convert to-padded ttbar.h5 -o padded.h5
+        panoptag convert padded padded.h5 -o back.h5
+
+        # arrays of others: a map says what they hold
+        panoptag convert padded QG_jets.npz --map quark_gluon -o quark_gluon.h5
+    """
     from panoptag_pyg.convert import convert_padded
 
     done = convert_padded(
@@ -65,12 +76,21 @@ def to_padded(
     max_pfos: Annotated[int, typer.Option(help="Places for PFOs; those of highest pT stay.")] = 128,
     max_jets: Annotated[int, typer.Option(help="Places for jets; those of highest pT stay.")] = 10,
     features: Annotated[
-        str, typer.Option(help="physical: the file's columns in GeV and mm; network: the 14 that networks see.")
+        str,
+        typer.Option(
+            help="physical: the file's columns in GeV and mm; network: the 14 that networks see.",
+            autocompletion=completion.one_of("physical", "network"),
+        ),
     ] = "physical",
     events: Annotated[int | None, typer.Option(help="Write at most so many.", show_default=False)] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write events as padded arrays [B, N, F] with masks, for programs that need them."""
+    """Write events as padded arrays [B, N, F] with masks, for programs that need them.
+
+    Examples:
+        # PFOs [events, 128, features] and jets [events, 10, features] with masks
+        panoptag convert to-padded ttbar.h5 --max-pfos 128 --max-jets 10 -o padded.h5
+    """
     from panoptag_pyg.convert import to_padded as run
 
     done = run(

@@ -23,6 +23,8 @@ from panoptag_pyg import __version__
 from panoptag_pyg.errors import ConfigError
 from panoptag_pyg.output import write_json, write_text
 
+from . import completion
+
 #: Processes that the demo trains on, and one that it never trains on.
 TRAINED = ("ttbar", "single_top", "ttH")
 UNSEEN = ("ZH",)
@@ -60,9 +62,17 @@ def demo(
     events: Annotated[int, typer.Option(min=10, help="Events of each of the three training processes.")] = 4000,
     test_events: Annotated[int, typer.Option(min=10, help="Events of each of the four test processes.")] = 2000,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that simulate; default: one per core.")] = None,
-    recipe: Annotated[str, typer.Option(help="What to train: a shipped recipe or a TOML file.")] = "small.toml",
+    recipe: Annotated[
+        str,
+        typer.Option(help="What to train: a shipped recipe or a TOML file.", autocompletion=completion.recipes),
+    ] = "small.toml",
 ) -> None:
-    """The whole way once: simulate, train, evaluate, draw. Stopped and started again, it goes on where it was."""
+    """The whole way once: simulate, train, evaluate, draw. Stopped and started again, it goes on where it was.
+
+    Examples:
+        # everything once, in a minute: too few events for physics
+        panoptag demo --events 100 --test-events 50 --recipe tiny.toml -o look/
+    """
     from panoptag_pyg.training import Recipe
 
     Recipe.from_toml(recipe)  # a recipe that doesn't fit must show before the simulation, not after it

@@ -15,9 +15,9 @@ from .tagging import (
     Overwrite,
     Run,
     Threads,
-    load_calibration,
     open_events,
     training_data,
+    warn_of_differences,
 )
 
 
@@ -40,7 +40,12 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the redrawing.")] = 0,
     figures: Annotated[bool, typer.Option(help="Draw the figures.")] = True,
 ) -> None:
-    """Accuracy, AUC and rejections with uncertainties, per process: a table, JSON and figures."""
+    """Accuracy, AUC and rejections with uncertainties, per process: a table, JSON and figures.
+
+    Examples:
+        # tables and figures in run/evaluation/
+        panoptag evaluate run/ --data test/
+    """
     from rich.console import Console
 
     from panoptag_pyg.evaluation import evaluate as evaluate_scores
@@ -49,6 +54,7 @@ def evaluate(
     from panoptag_pyg.evaluation.report import output_names
     from panoptag_pyg.evaluation.tables import missing_notes, sample_lines
     from panoptag_pyg.output import check_output
+    from panoptag_pyg.prediction.loading import load_calibration
     from panoptag_pyg.training import load_tagger
 
     from .tagging import choose_device
@@ -65,6 +71,7 @@ def evaluate(
     for name in output_names(figures):
         check_output(output / name, overwrite)
     dataset = open_events([*data, *(more_data or [])], recipe, model)
+    warn_of_differences(run, [*data, *(more_data or [])])
     if not dataset.class_counts().any():
         raise PredictionsError(
             f"evaluate needs the true flavour of the jets, but {', '.join(str(file.path) for file in dataset.files)} "
@@ -76,7 +83,7 @@ def evaluate(
     counting, quantity = track_counting_scores(dataset)
     trained = training_data(run)
     notes = [f"Track counting: the n-th largest {quantity} of a jet's tracks with pT > 1 GeV and |d0| < 2 mm."]
-    notes += _flattery(dataset, trained)
+    notes += flattery(dataset, trained)
     notes += [f"The scores are calibrated: {calibrated}."] if calibrated is not None else []
     told = getattr(model, "report", None)
     report = evaluate_scores(
@@ -122,11 +129,12 @@ def _evaluate_task(
         check_output(output / name, overwrite)
     task = load_task(run)
     dataset = open_events(data, recipe, model, task)
+    warn_of_differences(run, data)
     for part in task.parts().values():
         check_truth(part, dataset)
     answers = predict_answers(model, task, dataset, batch_size, device=device, recipe=recipe.to_json())
     trained = training_data(run)
-    notes = _flattery(dataset, trained)
+    notes = flattery(dataset, trained)
     report = evaluate_answers(answers, trained.get("processes"), replicas, seed, notes)
     written = report.save(output, overwrite)
     console = Console()
@@ -137,7 +145,7 @@ def _evaluate_task(
     console.print("Written: " + ", ".join(str(path) for path in written), highlight=False, soft_wrap=True)
 
 
-def _flattery(dataset: Any, trained: dict[str, list[str]]) -> list[str]:
+def flattery(dataset: Any, trained: dict[str, list[str]]) -> list[str]:
     """A note, if the model was trained on events of these files."""
     files = {Path(file).resolve() for file in trained.get("files", [])}
     shared = [str(file.path) for file in dataset.files if Path(file.path).resolve() in files]

@@ -41,7 +41,18 @@ def inspect(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Counts, provenance, and every column's range and distribution; of many files a table with a row for each."""
+    """Counts, provenance, and every column's range and distribution; of many files a table with a row for each.
+
+    Examples:
+        # what is in it
+        panoptag inspect ttbar.h5
+
+        # is every value legal?
+        panoptag inspect --check data/
+
+        # distributions as a figure
+        panoptag inspect ttbar.h5 -o ttbar.png
+    """
     from rich.console import Console
 
     from panoptag_pyg.errors import ConfigError

@@ -9,10 +9,12 @@ from importlib import import_module
 from typing import Annotated, Any, NamedTuple
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
 from panoptag_pyg import __version__
 from panoptag_pyg.errors import PanopTagError
+
+from .teaching import TeachingCommand, TeachingGroup
 
 
 class Verb(NamedTuple):
@@ -24,6 +26,7 @@ class Verb(NamedTuple):
 
 #: In the order in which a newcomer needs them.
 VERBS = (
+    Verb("doctor", "Examine this installation and machine, and say what to do."),
     Verb("demo", "The whole way once: simulate, train, evaluate, draw; 15 minutes on two cores."),
     Verb("simulate", "Simulate collision events with PYTHIA 8, a detector and FastJet."),
     Verb("pileup", "Make a library of minimum-bias collisions of your own for simulate --pileup."),
@@ -33,12 +36,17 @@ VERBS = (
     Verb("merge", "Join event files, into one or into shards of even size."),
     Verb("validate", "Check a simulation: figures and chi-squares against its cards or a second file."),
     Verb("inspect", "Say what is in event files; --check reads and validates every column."),
+    Verb("pretrain", "Pre-train a tagger on events without labels: masked PFOs, contrast of jets."),
     Verb("train", "Train a tagger as a recipe says."),
     Verb("evaluate", "Measure a trained tagger: rejection with uncertainties, per process, figures."),
     Verb("check", "Say whether a trained tagger can be trusted: leaks, symmetries, calibration, stability."),
     Verb("compare", "Train or load several taggers and put them into one table, with their costs."),
     Verb("predict", "Write a trained tagger's scores for every jet."),
-    Verb("display", "Draw one event and what its jets attend to."),
+    Verb(
+        "export", "Write a trained tagger as ONNX, torch.export, AOTInductor or safetensors; check that it is the same."
+    ),
+    Verb("display", "Draw events and what their jets attend to: a figure, or a page to explore."),
+    Verb("report", "Put a training run into one page: epochs, figures of merit, maps, events."),
     Verb("bench", "Measure speed and memory beside peers and beside the machine's limits."),
     Verb("backbones", "List the event encoders: size, cost, what they need; other packages' too."),
     Verb("taggers", "List the taggers: size, cost, what they need; other packages' too."),
@@ -46,7 +54,7 @@ VERBS = (
 )
 
 
-class VerbGroup(TyperGroup):
+class VerbGroup(TeachingGroup):
     """Imports a verb's module only when that verb runs, so that help and completion answer at once."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -90,7 +98,7 @@ def load_verb(name: str) -> Any:
         return typer.main.get_command(module.app)
     function = getattr(module, name)
     app = typer.Typer(add_completion=False)
-    app.command(name)(function)
+    app.command(name, cls=TeachingCommand)(function)
     return typer.main.get_command(app)
 
 
@@ -118,7 +126,6 @@ def system_sentence(error: OSError) -> str | None:
 app = typer.Typer(
     name="panoptag",
     cls=VerbGroup,
-    help="Tag all jets of a collision event in one pass.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
@@ -138,7 +145,15 @@ def panoptag(
         typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and leave."),
     ] = False,
 ) -> None:
-    """Tag all jets of a collision event in one pass."""
+    """Tag all jets of a collision event in one pass.
+
+    Examples:
+        # is all here that it needs, and is this machine set up well?
+        panoptag doctor
+
+        # every verb has examples at the end of its help
+        panoptag train --help
+    """
 
 
 def run() -> None:

@@ -35,7 +35,15 @@ def merge(
     ] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Join event files, of one or many processes; values stay bit for bit."""
+    """Join event files, of one or many processes; values stay bit for bit.
+
+    Examples:
+        # all events of a folder in one file, mixed
+        panoptag merge data/ --shuffle 7 -o all.h5
+
+        # dealt out into files of even size
+        panoptag merge data/ --shards 2 -o shards/
+    """
     from panoptag_pyg.events.merge import merge as run
 
     command = shlex.join(["panoptag", *sys.argv[1:]])

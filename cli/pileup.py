@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from . import completion
 from .tagging import Overwrite, granted_cores
 
 
@@ -16,10 +17,21 @@ def pileup(
     seed: Annotated[int, typer.Option(help="Another seed gives other collisions.")] = 20_000,
     workers: Annotated[int | None, typer.Option(help="Processes to use; all cores if not given.")] = None,
     process: Annotated[
-        str, typer.Option(help="What piles up: minimum_bias, or the path of a process card (TOML).")
+        str,
+        typer.Option(
+            help="What piles up: minimum_bias, or the path of a process card (TOML).",
+            autocompletion=completion.processes,
+        ),
     ] = "minimum_bias",
-    detector: Annotated[str, typer.Option(help="Detector card that has the setup.")] = "atlas",
-    setup: Annotated[str, typer.Option(help="realistic or paper: which particles decay.")] = "realistic",
+    detector: Annotated[
+        str, typer.Option(help="Detector card that has the setup.", autocompletion=completion.detectors)
+    ] = "atlas",
+    setup: Annotated[
+        str,
+        typer.Option(
+            help="realistic or paper: which particles decay.", autocompletion=completion.one_of("realistic", "paper")
+        ),
+    ] = "realistic",
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A PYTHIA setting 'Key = value'; may be given more than once.")
     ] = None,
@@ -28,6 +40,10 @@ def pileup(
     """Make a library of minimum-bias collisions, for simulate --pileup-library.
 
     Not needed as a rule: simulate makes one in the cache folder and uses it again.
+
+    Examples:
+        # a small one; the default is 20,000 collisions
+        panoptag pileup --collisions 500 -o minimum_bias.h5
     """
     from panoptag_pyg.simulation.pileup_cache import make_library
 

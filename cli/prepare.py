@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from . import completion
 from .tagging import Overwrite, granted_cores
 
 
@@ -25,7 +26,12 @@ def prepare(
     ] = None,
     hdbscan_size: Annotated[int, typer.Option(help="Least constituents of an HDBSCAN subjet.")] = 2,
     jet_algorithm: Annotated[
-        str | None, typer.Option(help="Cluster jets anew with antikt, kt or cambridge.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Cluster jets anew with antikt, kt or cambridge.",
+            show_default=False,
+            autocompletion=completion.one_of("antikt", "kt", "cambridge"),
+        ),
     ] = None,
     jet_radius: Annotated[float | None, typer.Option(help="… with this R.", show_default=False)] = None,
     jet_min_pt: Annotated[float | None, typer.Option(help="… above this pT in GeV.", show_default=False)] = None,
@@ -38,7 +44,15 @@ def prepare(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Add subjets to event files, or cluster their jets anew; what isn't asked to change stays bit for bit."""
+    """Add subjets to event files, or cluster their jets anew; what isn't asked to change stays bit for bit.
+
+    Examples:
+        # subjets, which some taggers need (mixer_subjets)
+        panoptag prepare ttbar.h5 --subjets -o subjets.h5
+
+        # large jets in place of the file's own
+        panoptag prepare ttbar.h5 --jet-radius 1.0 --jet-min-pt 100 -o large.h5
+    """
     from panoptag_pyg.simulation import SubjetOptions
     from panoptag_pyg.simulation import prepare as run
 

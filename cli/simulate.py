@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from . import completion
 from .tagging import granted_cores
 
 CARDS = sorted(path.stem for path in Path(str(files("panoptag_pyg.data"))).glob("processes/*.toml"))
@@ -26,6 +27,7 @@ def simulate(
             help=f"{', '.join(CARDS)}, a bin in pT such as QCD_pt30to50, or the path of a process card (TOML). "
             "With --lhe: what to call the events.",
             show_default=False,
+            autocompletion=completion.processes,
         ),
     ] = None,
     events: Annotated[
@@ -34,16 +36,27 @@ def simulate(
     seed: Annotated[int, typer.Option(help="The same seed gives the same events, with any number of workers.")] = 0,
     workers: Annotated[int | None, typer.Option(help="Processes to use; all cores if not given.")] = None,
     detector: Annotated[
-        str, typer.Option(help="atlas, atlas_fatjets, or the path of a detector card (TOML).")
+        str,
+        typer.Option(
+            help="atlas, atlas_fatjets, or the path of a detector card (TOML).", autocompletion=completion.detectors
+        ),
     ] = "atlas",
     setup: Annotated[
-        str, typer.Option(help="realistic, or paper: PYTHIA's default decays and true impact parameters.")
+        str,
+        typer.Option(
+            help="realistic, or paper: PYTHIA's default decays and true impact parameters.",
+            autocompletion=completion.one_of("realistic", "paper"),
+        ),
     ] = "realistic",
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A PYTHIA setting 'Key = value'; may be given more than once.")
     ] = None,
     label: Annotated[
-        str | None, typer.Option(help="Flavour rule: hadron or delphes; the setup's if not given.")
+        str | None,
+        typer.Option(
+            help="Flavour rule: hadron or delphes; the setup's if not given.",
+            autocompletion=completion.one_of("hadron", "delphes"),
+        ),
     ] = None,
     all_eta: Annotated[bool, typer.Option("--all-eta", help="Keep jets at any eta, not only |eta| < 2.5.")] = False,
     round_bits: Annotated[
@@ -80,6 +93,18 @@ def simulate(
     """Simulate collision events: PYTHIA 8, the detector, anti-kT jets with their flavour.
 
     With --shards the same command, run again, makes what is missing.
+
+    Examples:
+        # 100 events of top-quark pairs
+        panoptag simulate --process ttbar --events 100 --seed 7 -o more.h5
+
+        # a folder of shards; stopped, the same command goes on
+        panoptag simulate --process ZH --events 400 --shards 2 -o ZH/
+
+        # with 10 pileup collisions on average, from a library of your own
+        panoptag pileup --collisions 500 -o minimum_bias.h5
+        panoptag simulate --process ttbar --events 20 --pileup 10 \\
+          --pileup-library minimum_bias.h5 -o pileup.h5
     """
     from panoptag_pyg.errors import ConfigError
     from panoptag_pyg.events import EventFile

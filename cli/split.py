@@ -37,7 +37,12 @@ def split(
     ] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Copy events into train, val and test. An event's side depends on its source and id alone, and never changes."""
+    """Copy events into train, val and test. An event's side depends on its source and id alone, and never changes.
+
+    Examples:
+        # 75 % to train on, 10 % to validate on, 15 % to test on
+        panoptag split data/ -o split/
+    """
     from panoptag_pyg.events.split import split as run
 
     command = shlex.join(["panoptag", *sys.argv[1:]])

@@ -11,6 +11,10 @@ def taggers(as_json: Annotated[bool, typer.Option("--json", help="JSON instead o
     """Every tagger: one line, parameters, GFLOPs per event, what it needs, paper; other packages' too.
 
     In a recipe: name = "NAME" under [model]. The name of a backbone stands for PanopTag with that encoder.
+
+    Examples:
+        # a table; --json for programs
+        panoptag taggers
     """
     from panoptag_pyg.evaluation.catalogue import tagger_entries
     from panoptag_pyg.models import tagger_names

@@ -11,10 +11,16 @@ import typer
 
 from panoptag_pyg.errors import ConfigError
 
+from . import completion
+
 if TYPE_CHECKING:
     from panoptag_pyg.events import EventDataset
 
-Run = Annotated[Path, typer.Argument(help="A run folder of panoptag train, or a checkpoint.", show_default=False)]
+_RUN = "A run folder of panoptag train, a checkpoint, or a folder of config.json and model.safetensors."
+Run = Annotated[Path, typer.Argument(help=_RUN, show_default=False, autocompletion=completion.runs)]
+OptionalRun = Annotated[
+    Path | None, typer.Argument(metavar="RUN", help=_RUN, show_default=False, autocompletion=completion.runs)
+]
 Data = Annotated[
     list[str],
     typer.Option("--data", "-d", help="Events: a file, folder or glob; may be repeated.", show_default=False),
@@ -23,7 +29,9 @@ MoreData = Annotated[
     list[str] | None,
     typer.Argument(metavar="[FILES]...", help="More events, as a shell expands --data *.h5.", show_default=False),
 ]
-Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:1, mps.")]
+Device = Annotated[
+    str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:1, mps.", autocompletion=completion.devices)
+]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="CPU threads. Default: all granted cores.", show_default=False)
 ]
@@ -90,25 +98,43 @@ def open_events(paths: list[str], recipe: Any, model: Any, task: Any = None) -> 
     return dataset
 
 
-def load_calibration(path: Path | None, recipe: Any) -> Any:
-    """The calibration to apply; ``None`` without a file.
+def warn_of_differences(run: Path, sources: Any, strict: bool = False) -> None:
+    """Say on stderr in what events differ from those that a tagger was trained on, a line each.
+
+    Args:
+        run: a run folder, a checkpoint or a hub folder.
+        sources: the files: names, folders and globs, or sources that are open.
+        strict: stop at the first difference. Default ``False``: only where scores would mean nothing.
 
     Raises:
-        CalibrationError: if it can't be read.
-        ConfigError: if the run isn't a flavour tagger.
+        CompatibilityError: naming the file and the difference.
     """
-    from panoptag_pyg.evaluation.calibrate import Calibration
+    from panoptag_pyg.prediction.compatibility import check_sources, refuse
+    from panoptag_pyg.prediction.source import open_sources
+    from panoptag_pyg.training.data_card import load_data_card
 
-    if path is not None and recipe.task.name != "flavour":
-        raise ConfigError(f"--calibration is for the task 'flavour', the run is of '{recipe.task.name}'; leave it out")
-    return None if path is None else Calibration.load(path)
+    opened = open_sources(sources) if all(isinstance(source, (str, os.PathLike)) for source in sources) else sources
+    for line in refuse(check_sources(load_data_card(run), opened), strict):
+        typer.echo(line, err=True)
 
 
 def training_data(run: Path) -> dict[str, list[str]]:
-    """Processes and files that the run was trained on, from its ``summary.json``; empty where it doesn't say."""
+    """Processes and files that the run was trained on, from its ``summary.json``; empty where it doesn't say.
+
+    A hub folder knows the processes, by its data card.
+    """
     folder = run if run.is_dir() else run.parent
     try:
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["data"]["training"]
         return {name: [str(entry) for entry in summary[name]] for name in ("processes", "files")}
     except (OSError, ValueError, KeyError, TypeError):
+        pass
+    from panoptag_pyg.errors import CheckpointError
+    from panoptag_pyg.training.data_card import TrainingCard
+    from panoptag_pyg.training.hub_folder import read_hub_config
+
+    try:
+        card = TrainingCard.parse(read_hub_config(folder).get("data_card"))
+    except CheckpointError:
         return {}
+    return {"processes": list(card.processes), "files": []} if card.known else {}

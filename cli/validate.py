@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from . import completion
 from .tagging import Overwrite
 
 
@@ -30,13 +31,22 @@ def validate(
         typer.Option(
             help="Card that the detector is held against: a shipped one or a path. Default: the files' own.",
             show_default=False,
+            autocompletion=completion.detectors,
         ),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with code 1 if any check asks for a look.")] = False,
     figures: Annotated[bool, typer.Option(help="Draw the figures.")] = True,
     overwrite: Overwrite = False,
 ) -> None:
-    """Check a simulation: figures and chi-squares against its cards, or beside a second file."""
+    """Check a simulation: figures and chi-squares against its cards, or beside a second file.
+
+    Examples:
+        # against its own cards, by simulating it again
+        panoptag validate ttbar.h5 --resimulate 100 -o validation/
+
+        # beside another sample
+        panoptag validate ttbar.h5 --reference data/ --resimulate 0 -o beside/
+    """
     from rich.console import Console
 
     from panoptag_pyg.events.files import find_files

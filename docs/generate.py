@@ -7,6 +7,7 @@ import pkgutil
 from importlib import import_module
 from pathlib import Path
 
+import front
 from sphinx.pycode import ModuleAnalyzer
 
 import panoptag_pyg
@@ -23,7 +24,11 @@ SUBPACKAGES = {
     "models": "taggers",
     "tasks": "losses and targets",
     "training": "recipes and the training loop",
-    "evaluation": "metrics with uncertainties, figures, event displays",
+    "evaluation": "metrics with uncertainties, figures",
+    "display": "events and runs to look at: figures, interactive pages",
+    "doctor": "is everything here, and is this machine set up well",
+    "prediction": "a trained tagger, and its scores of any number of events",
+    "export": "taggers taken elsewhere: ONNX, torch.export, AOTInductor, safetensors",
     "validation": "is the simulation right: checks of event files",
     "testing": "checks that every backbone and tagger passes, yours too",
     "trust": "can a trained tagger be trusted: checks of a run",
@@ -78,8 +83,8 @@ def file_format() -> str:
 def reference(name: str, purpose: str) -> str:
     """The page of one subpackage: what users import from it, then what else its modules hold; everything once."""
     package = import_module(f"panoptag_pyg.{name}")
-    lines = [f"# panoptag_pyg.{name}", "", f"{purpose[0].upper()}{purpose[1:]}.", "", *about(package.__name__)]
-    shown = set()
+    lines = [*heading(f"panoptag_pyg.{name}", "="), f"{purpose[0].upper()}{purpose[1:]}.", "", *about(package.__name__)]
+    shown: set[int] = set()
     for member in getattr(package, "__all__", ()):
         value = getattr(package, member)
         # What another subpackage defines is described there.
@@ -87,22 +92,42 @@ def reference(name: str, purpose: str) -> str:
             lines += directive(package.__name__, member, value)
             shown.add(id(value))
     for info in pkgutil.walk_packages(package.__path__, prefix=f"{package.__name__}."):
-        if any(part.startswith("_") for part in info.name.split(".")):
-            continue
-        module = import_module(info.name)
-        lines += [f"## {info.name.removeprefix(package.__name__ + '.')}", "", *about(info.name)]
-        constants = {member for owner, member in ModuleAnalyzer.for_module(info.name).find_attr_docs() if not owner}
-        for member, value in vars(module).items():
-            own = getattr(value, "__module__", None) == info.name and getattr(value, "__doc__", None)
-            if not member.startswith("_") and id(value) not in shown and (own or member in constants):
-                lines += directive(info.name, member, value)
-                shown.add(id(value))
+        lines += module_section(info.name, package.__name__, shown)
     return "\n".join(lines)
+
+
+def top() -> str:
+    """The page of what lies in no subpackage."""
+    lines = [*heading("panoptag_pyg", "="), "What all parts share.", "", *about("panoptag_pyg")]
+    for info in pkgutil.iter_modules(panoptag_pyg.__path__, prefix="panoptag_pyg."):
+        if not info.ispkg:
+            lines += module_section(info.name, "panoptag_pyg", set())
+    return "\n".join(lines)
+
+
+def module_section(name: str, package: str, shown: set[int]) -> list[str]:
+    """What a module of a package holds beyond what the page has ``shown``; nothing of a private one."""
+    if any(part.startswith("_") for part in name.split(".")):
+        return []
+    module = import_module(name)
+    lines = [*heading(name.removeprefix(package + "."), "-"), *about(name)]
+    constants = {member for owner, member in ModuleAnalyzer.for_module(name).find_attr_docs() if not owner}
+    for member, value in vars(module).items():
+        own = getattr(value, "__module__", None) == name and getattr(value, "__doc__", None)
+        if not member.startswith("_") and id(value) not in shown and (own or member in constants):
+            lines += directive(name, member, value)
+            shown.add(id(value))
+    return lines
+
+
+def heading(text: str, line: str) -> list[str]:
+    """A heading; the reference is reStructuredText, of which autodoc's directives are made, and is read in one go."""
+    return [text.replace("_", r"\_"), line * (len(text) + text.count("_")), ""]
 
 
 def about(module: str) -> list[str]:
     """A module's own docstring; not in the index, where a function may have the same name."""
-    return ["```{eval-rst}", f".. automodule:: {module}", "   :no-members:", "   :no-index:", "```", ""]
+    return [f".. automodule:: {module}", "   :no-members:", "   :no-index:", ""]
 
 
 def directive(module: str, member: str, value: object) -> list[str]:
@@ -113,21 +138,22 @@ def directive(module: str, member: str, value: object) -> list[str]:
         kind, options = "autofunction", []
     else:
         kind, options = "autodata", ["   :no-value:"]
-    return ["```{eval-rst}", f".. {kind}:: {module}.{member}", *options, "```", ""]
+    return [f".. {kind}:: {module}.{member}", *options, ""]
 
 
 def write_all(folder: Path) -> None:
     """Write every generated page; an unchanged one keeps its time, so that builds stay incremental."""
     folder.mkdir(exist_ok=True)
-    pages = {"file-format": file_format()}
+    pages = {"file-format.md": file_format(), "reference-top.rst": top()}
+    pages |= {f"{name}.md": text for name, text in front.pages().items()}
     source = Path(panoptag_pyg.__file__).parent
     for name, purpose in SUBPACKAGES.items():
         if (source / name / "__init__.py").exists():
-            pages[f"reference-{name}"] = reference(name, purpose)
-    for old in folder.glob("*.md"):
-        if old.stem not in pages:
+            pages[f"reference-{name}.rst"] = reference(name, purpose)
+    for old in (*folder.glob("*.md"), *folder.glob("*.rst")):
+        if old.name not in pages:
             old.unlink()
-    for stem, text in pages.items():
-        path = folder / f"{stem}.md"
+    for name, text in pages.items():
+        path = folder / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")

@@ -81,7 +81,10 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    import latency_tables  # whose page shows what these records say against what each tagger costs
+
     try:
         main()
+        latency_tables.main()
     except PanopTagError as error:
         sys.exit(f"Error: {error}")

@@ -24,6 +24,10 @@ class ConfigError(PanopTagError, ValueError):
     """A recipe, card, name or option that does not exist or doesn't fit."""
 
 
+class NoAttentionError(ConfigError):
+    """A tagger was asked what its jets attend to, and nothing in it attends to anything."""
+
+
 class CheckpointError(PanopTagError, RuntimeError):
     """A checkpoint that is unsafe, damaged, or doesn't fit its recipe."""
 

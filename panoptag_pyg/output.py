@@ -89,6 +89,35 @@ def atomic_output(path: str | os.PathLike[str], overwrite: bool = False) -> Iter
                 folder.rmdir()
 
 
+def lock_folder(folder: str | os.PathLike[str]) -> int | None:
+    """Hold a folder against other processes until the returned handle is closed, or this process ends.
+
+    Args:
+        folder: that is there.
+
+    Returns:
+        the handle, for ``os.close``; ``None`` where folders can't be locked.
+
+    Raises:
+        BlockingIOError: if another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        # Of the folder itself: it goes with this process, however that ends, and leaves no file behind.
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise
+    except OSError:  # a file system that can't lock folders
+        os.close(handle)
+        return None
+    return handle
+
+
 def check_folder(folder: str | os.PathLike[str], mark: str, overwrite: bool = False) -> Path:
     """Refuse a report's folder that may not be made or replaced; ask before long work, not after it.
 

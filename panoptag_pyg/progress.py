@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 #: Seconds between two plain lines where the output is no terminal (a batch job's log).
 PLAIN_INTERVAL = 10.0
@@ -15,6 +18,17 @@ class Advance(Protocol):
     """Tells the progress bar that ``n`` more are done, and what to call the work from now on if that changes."""
 
     def __call__(self, n: int, description: str | None = None) -> None: ...
+
+
+def redraws(console: Console) -> bool:
+    """Whether a bar can be drawn over itself there: a terminal, and not a pipe that is called one.
+
+    Jupyter sets ``FORCE_COLOR`` for the commands of a notebook, and rich then takes their pipe for a terminal.
+
+    Args:
+        console: where to.
+    """
+    return console.is_terminal and console.file.isatty()
 
 
 @contextmanager
@@ -30,7 +44,7 @@ def progress(description: str, total: int, unit: str = "events") -> Iterator[Adv
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    if console.is_terminal:
+    if redraws(console):
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),

@@ -21,6 +21,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 GUIDES = [page for page in PAGES if page.parent == ROOT / "docs" and page.stem not in ("index", "map")]
+#: Followed block by block, commands too, in tests/docs/test_howto.py.
+FOLLOWED = ("quickstart", "bring_your_data", "bring_your_backbone", "bring_your_kernel", "bring_your_detector")
 BLOCK = re.compile(r"(<!-- illustrative -->\n+)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 #: What a page says for people with time, and what the test runs in its place.
@@ -87,7 +89,9 @@ def prelude() -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("page", names_of([page for page in PAGES if blocks(page, "python")]))
+@pytest.mark.parametrize(
+    "page", names_of([page for page in PAGES if page.stem not in FOLLOWED and blocks(page, "python")])
+)
 def test_python_runs(
     page: str, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
@@ -186,7 +190,8 @@ def test_paths_exist(page: str) -> None:
     """What stands in backticks and begins with a folder of ours is there; NAME in capitals is a placeholder."""
     text = (ROOT / page).read_text(encoding="utf-8")
     for module in re.findall(r"python -m (?:panoptag_pyg\.)?(benchmarks[\w.]*\w)", text):
-        assert (ROOT / module.replace(".", "/")).with_suffix(".py").exists(), f"{page} runs {module}"
+        place = ROOT / module.replace(".", "/")
+        assert place.with_suffix(".py").exists() or (place / "__main__.py").exists(), f"{page} runs {module}"
     assert "python benchmarks/" not in text, f"{page}: benchmarks import each other; run them with python -m"
     for path in re.findall(r"`((?:panoptag_pyg|cli|data|benchmarks|tests|docs|\.ci)/[^`\s]*)`", text):
         if not re.search(r"[A-Z]{3}|[*…<]|_build|_generated", path):

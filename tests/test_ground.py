@@ -29,8 +29,13 @@ LAYERS = {
     "evaluation": {"models", "backbones", "tasks", "nn", "ops", "data"},
     "training": {"models", "backbones", "tasks", "nn", "ops", "data", "evaluation"},
     "validation": {"simulation", "evaluation", "data"},
+    "prediction": {
+        *("training", "evaluation", "convert", "simulation"),
+        *("models", "backbones", "tasks", "nn", "ops", "data"),
+    },
+    "export": {*("prediction", "training", "evaluation"), *("models", "backbones", "tasks", "nn", "ops", "data")},
     "benchmarks": {
-        *("training", "evaluation", "simulation", "convert"),
+        *("training", "evaluation", "simulation", "convert", "prediction", "export"),
         *("models", "backbones", "tasks", "nn", "ops", "data"),
     },
     "comparison": {*("benchmarks", "training", "evaluation"), *("models", "backbones", "tasks", "nn", "ops", "data")},
@@ -38,8 +43,14 @@ LAYERS = {
         *("training", "evaluation", "validation", "testing"),
         *("models", "backbones", "tasks", "nn", "ops", "data"),
     },
+    "display": {
+        *("trust", "training", "evaluation"),
+        *("models", "backbones", "tasks", "nn", "ops", "data"),
+    },
+    "doctor": {*("training", "evaluation"), *("models", "backbones", "tasks", "nn", "ops", "data")},
     "cli": {
         *("training", "evaluation", "simulation", "convert", "validation", "benchmarks", "comparison", "trust"),
+        *("prediction", "export", "display", "doctor"),
         *("models", "backbones", "tasks", "nn", "ops", "data"),
     },
 }
@@ -49,6 +60,7 @@ OPEN = {"events", "__version__", *TOP}
 EXTRAS = {
     *("pythia8mc", "fastjet", "particle", "uproot", "awkward"),
     *("torch_cluster", "torch_scatter", "triton", "pyg_lib", "dask", "distributed"),
+    *("onnx", "onnxscript", "onnxruntime", "pyarrow"),
 }
 
 

@@ -18,14 +18,18 @@ from .record import RESULTS, finished
 from .runner import Place, do, epochs_done, forget, minutes
 
 
-def main(arguments: Sequence[str] | None = None, plan: Plan | None = None) -> int:
+def main(
+    arguments: Sequence[str] | None = None, plan: Plan | None = None, results: Path = RESULTS, name: str = "study"
+) -> int:
     """Do as the command line says; the exit code.
 
     Args:
         arguments: Default: the process's own.
         plan: Default: the study's.
+        results: folder of the records, unless the command line says otherwise. Default: the study's.
+        name: of the package among the benchmarks. Default: the study's.
     """
-    asked = _parser().parse_args(arguments)
+    asked = _parser(results, name).parse_args(arguments)
     plan = plan or Plan()
     place = Place(asked.folder, asked.results)
     for recipe in plan.unwritten():
@@ -94,10 +98,10 @@ def tell(job: Job, event: str, text: str) -> None:
         print(f"{now} {job.name}: {outcome} after {(time.monotonic() - job.started) / 60:.1f} min", flush=True)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(results: Path, name: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m panoptag_pyg.benchmarks.study",
-        description="Simulate, train and test what of the study has no record yet; stopped, it goes on where it was.",
+        prog=f"python -m panoptag_pyg.benchmarks.{name}",
+        description="Simulate, train and test what of the plan has no record yet; stopped, it goes on where it was.",
     )
     parser.add_argument(
         "--folder",
@@ -105,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
         default=Path(os.environ.get("PANOPTAG_STUDY_FOLDER", "study")),
         help="of events, runs and scores; default: $PANOPTAG_STUDY_FOLDER, or study",
     )
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the records")
+    parser.add_argument("--results", type=Path, default=results, help="folder of the records")
     parser.add_argument("--only", action="append", default=[], metavar="GLOB", help="runs or entries; may be repeated")
     parser.add_argument("--setup", action="append", default=[], choices=SETUPS, help="of the simulation; default: both")
     parser.add_argument("--workers", type=int, default=2, help="runs at a time, one thread each; default 2")

@@ -53,7 +53,7 @@ def training_rate(
     task = build_task(recipe.task.name, **recipe.task.options)
     data = TaggerData(recipe.data, list(files), list(validation), 0, needed_fields(model, task), task.processes)
     task.fit(data.training)
-    fit_normalisation(model, data)
+    fit_normalisation(model, data.normalisation_sample())
     model, task = model.to(device).train(), task.to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6)
     short = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(recipe.train.precision)

@@ -72,10 +72,33 @@ def train_and_score(order: dict[str, Any]) -> None:
 
     Args:
         order: ``asked`` (the plan's words), ``recipe`` (JSON), ``folder`` (of the run), ``train``, ``validation``,
-            ``test`` (by process), ``seen``, ``record``.
+            ``test`` (by process), ``seen``, ``record``, and ``start_from`` where it begins with another run's weights.
     """
     if read_json(Path(order["record"])).get("key") == order["asked"]["key"]:
         return  # another runner was quicker
+    trained, summary = train_run(order)
+    start = time.process_time()
+    scores = score(order, Path(order["folder"]) / "run", Path(order["folder"]) / "scores")
+    print("computing the figures", flush=True)
+    record = make_record(
+        order["asked"],
+        Recipe.from_json(order["recipe"]).model_dump(),
+        trained,
+        describe_data(order, summary),
+        scores,
+        tuple(order["seen"]),
+    )
+    record["seconds"]["test_cpu"] = round(time.process_time() - start, 1)
+    write_record(Path(order["record"]), record)
+    print(f"{order['record']} is written", flush=True)
+
+
+def train_run(order: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Train, or go on training; what the record says of it, and the run's summary.
+
+    Args:
+        order: as of :func:`train_and_score`.
+    """
     folder, key = Path(order["folder"]), order["asked"]["training_key"]
     run, state = folder / "run", folder / "state.json"
     tested = {process: [Path(file).name for file in files] for process, files in order["test"].items()}
@@ -90,32 +113,21 @@ def train_and_score(order: dict[str, Any]) -> None:
     if read_json(run / "summary.json").get("status") != "finished":
         resume = (run / "recipe.toml").is_file()
         recipe = Recipe.from_json(order["recipe"])
+        # Not in the order's recipe: where that run lies on this machine is nothing for a record.
+        section = recipe.train.model_copy(update={"start_from": order.get("start_from")})
+        recipe = recipe.model_copy(update={"train": section})
         clock = Clock(folder / "clock.json")
         train(recipe, order["train"], run, order["validation"], resume=resume, callbacks=[clock])
-    start = time.process_time()
-    scores = score(order, run, folder / "scores")
-    print("computing the figures", flush=True)
     summary = read_json(run / "summary.json")
-    clock_read = read_json(folder / "clock.json")
     trained = {
         "parameters": summary["parameters"],
         "best_epoch": summary["best_epoch"],
         "epochs": [
             {name: number(value, 6) for name, value in row.items()} for row in read_metrics(run / "metrics.csv")
         ],
-        "seconds": {name: round(value, 1) for name, value in clock_read.items()},
+        "seconds": {name: round(value, 1) for name, value in read_json(folder / "clock.json").items()},
     }
-    record = make_record(
-        order["asked"],
-        Recipe.from_json(order["recipe"]).model_dump(),
-        trained,
-        describe_data(order, summary),
-        scores,
-        tuple(order["seen"]),
-    )
-    record["seconds"]["test_cpu"] = round(time.process_time() - start, 1)
-    write_record(Path(order["record"]), record)
-    print(f"{order['record']} is written", flush=True)
+    return trained, summary
 
 
 def score(order: dict[str, Any], run: Path, folder: Path) -> dict[str, Predictions]:

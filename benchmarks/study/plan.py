@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from panoptag_pyg.training.recipe import Recipe
 
@@ -81,6 +81,7 @@ class Entry:
         settings: changes to the recipe, as ``panoptag train --set`` takes them.
         seeds: one training each.
         setups: of the simulation, one training each.
+        once: setups in which only the first seed is trained.
         shards: shards of each process that are trained on; all if ``None``.
         epochs: multiplies the recipe's number of epochs.
         rank: place in the queue; every further seed comes :data:`STRIDE` places later.
@@ -94,6 +95,7 @@ class Entry:
     settings: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0,)
     setups: tuple[str, ...] = SETUPS
+    once: tuple[str, ...] = ()
     shards: int | None = None
     epochs: float = 1.0
     rank: int = 0
@@ -123,12 +125,17 @@ def without(
     name: str, title: str, *settings: str, recipe: str = "panoptag", group: str = "ablations", **more: Any
 ) -> Entry:
     """An entry that takes a piece of a model away, or changes it."""
-    return Entry(name, title, recipe, group, settings, setups=ABLATED, **{"rank": 3, **more})
+    return Entry(name, title, recipe, group, settings, setups=ABLATED, **{"rank": 1, **more})
 
 
-def piece(name: str, title: str, *settings: str) -> Entry:
-    """An entry that switches a piece of panoptag_plus off or on."""
-    return without(name, title, *settings, recipe="panoptag_plus", group="pieces", rank=5)
+#: Of each process, for the pieces of panoptag_plus: fewer events at half the cost, where a piece should matter most.
+FEW_SHARDS = 3
+
+
+def piece(name: str, title: str, *settings: str, recipe: str = "panoptag_plus") -> Entry:
+    """An entry that switches a piece of panoptag_plus off or on, trained on fewer events."""
+    against = f"panoptag_plus_shards{FEW_SHARDS}"
+    return without(name, title, *settings, recipe=recipe, group="pieces", rank=3, shards=FEW_SHARDS, against=against)
 
 
 #: The plan. Change it here, and nowhere else.
@@ -136,7 +143,7 @@ ENTRIES = (
     Entry("panoptag", "PanopTag", "panoptag", seeds=(0, 1, 2)),
     Entry("part", "ParT", "part", seeds=(0, 1, 2)),
     Entry("particlenet", "ParticleNet", "particlenet", seeds=(0, 1, 2)),
-    Entry("panoptag_plus", "panoptag_plus", "panoptag_plus", seeds=(0, 1, 2)),
+    Entry("panoptag_plus", "panoptag_plus", "panoptag_plus", seeds=(0, 1), once=("paper",)),
     without("no_local", "no local stage", "model.num_local_layers=0"),
     without("no_global", "no global stage", "model.num_global_layers=0"),
     # The decoder reads PFOs near the jet alone; their embeddings still know of the whole event …
@@ -149,25 +156,33 @@ ENTRIES = (
         "model.num_global_layers=0",
     ),
     without("phi_not_wrapped", "φ not wrapped", "model.wrap_phi=false"),
-    without("all_pfos", "all PFOs, not the leading 128", "data.max_pfos=none", rank=7),
     without("rotated", "rotated in φ, reflected in η", "augmentation.rotate_phi=true", "augmentation.reflect_eta=true"),
-    without("longer", "twice as many epochs", epochs=2.0, rank=7),
+    # What a cheaper PanopTag reaches, beside what it costs.
+    without("pfos_64", "the leading 64 PFOs", "data.max_pfos=64", rank=2),
+    without("k_5", "5 neighbours", "model.k=5", rank=2),
+    without("dim_32", "d = 32, 4 heads", "model.dim=32", "model.num_heads=4", rank=2),
+    without(
+        "smallest",
+        "d = 32, 4 heads, 5 neighbours, 1 + 1 + 2 layers, 64 PFOs",
+        "data.max_pfos=64",
+        "model.dim=32",
+        "model.num_heads=4",
+        "model.k=5",
+        "model.num_local_layers=1",
+        "model.num_global_layers=1",
+        "model.num_decoder_layers=2",
+        rank=2,
+    ),
+    *learning_curve(
+        {"panoptag": "PanopTag", "part": "ParT", "panoptag_plus": "panoptag_plus"}, (1, FEW_SHARDS), rank=3
+    ),
     piece("plus_jet_only", "only the jet’s own constituents", 'model.context="jet"'),
     piece("plus_no_constituents", "no transformer over constituents", "model.constituent_layers=0"),
     piece("plus_no_relations", "no relations", "model.relation_bias=false", "model.relation_values=false"),
     piece("plus_no_jet_attention", "no attention among jets", "model.jet_attention=false"),
     piece("plus_raw_angles", "φ as a number, no edge geometry", 'model.angles="raw"', "model.edge_geometry=false"),
-    without(
-        "plus_auxiliary",
-        "auxiliary loss: PFOs from b or c decays",
-        recipe="panoptag_plus_auxiliary",
-        against="panoptag_plus",
-        group="pieces",
-        rank=5,
-    ),
+    piece("plus_auxiliary", "auxiliary loss: PFOs from b or c decays", recipe="panoptag_plus_auxiliary"),
     piece("plus_context_dropout", "context dropped for 30 % of the jets", "model.context_dropout=0.3"),
-    *learning_curve({"panoptag": "PanopTag", "part": "ParT"}, (1, 2, 4), rank=6),
-    *learning_curve({"panoptag_plus": "panoptag_plus", "particlenet": "ParticleNet"}, (1, 2, 4), rank=6),
 )
 
 
@@ -192,6 +207,10 @@ class Plan:
         named = dict.fromkeys(entry.recipe for entry in self.entries)
         return [recipe for recipe in named if not (self.recipes / f"{recipe}.toml").is_file()]
 
+    def run(self, entry: Entry, setup: str, seed: int) -> Run:
+        """One training of an entry."""
+        return Run(self, entry, setup, seed)
+
     def runs(self, only: Iterable[str] = (), setups: Iterable[str] = ()) -> list[Run]:
         """All runs in the order in which they are done.
 
@@ -201,11 +220,11 @@ class Plan:
         """
         only, setups = list(only), list(setups)
         found = [
-            (entry.rank + STRIDE * number, place, Run(self, entry, setup, seed))
+            (entry.rank + STRIDE * number, place, self.run(entry, setup, seed))
             for place, entry in enumerate(self.entries)
             if entry.recipe not in self.unwritten()
             for setup in entry.setups
-            for number, seed in enumerate(entry.seeds)
+            for number, seed in enumerate(entry.seeds[:1] if setup in entry.once else entry.seeds)
         ]
         runs = [run for *_, run in sorted(found, key=lambda item: item[:2])]
         return [
@@ -218,7 +237,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class Run:
-    """One training of an entry and the test of it."""
+    """One training of an entry and the test of it.
+
+    Attributes:
+        kind: what the job is called that does it.
+        before: the run whose weights it begins with, done first; the study's own begin with none.
+    """
+
+    kind: ClassVar[str] = "train"
+    before: ClassVar[Run | None] = None
 
     plan: Plan = field(repr=False)
     entry: Entry
@@ -252,8 +279,8 @@ class Run:
 
     @property
     def stretch(self) -> float:
-        """How many times the recipe's epochs: with few events more, so that there are at least half as many steps."""
-        few = 1.0 if self.entry.shards is None else 0.5 * len(self.plan.sample.train) / len(self.shards)
+        """How many times the recipe's epochs: more with few events, for a third of the steps at least."""
+        few = 1.0 if self.entry.shards is None else len(self.plan.sample.train) / (3 * len(self.shards))
         return self.entry.epochs * max(1.0, few)
 
     @property

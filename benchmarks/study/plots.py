@@ -171,7 +171,7 @@ def events_figure(plan: Plan, records: Records, setup: str, processes: Sequence[
                 continue
             for row, process in enumerate(processes):
                 for column, name in enumerate(shown):
-                    points = [_point(one, process, name) for one, _ in found]
+                    points = [point_of(one, process, name) for one, _ in found]
                     kept = [(_events(one), *p) for (one, _), p in zip(found, points, strict=True) if p is not None]
                     if kept:
                         x, y, down, up = np.array(kept).T
@@ -240,7 +240,7 @@ def _events(own: Sequence[Record]) -> int:
     return int(own[0]["data"]["training"]["events"])
 
 
-def _point(own: Sequence[Record], process: str, figure: str) -> tuple[float, float, float] | None:
+def point_of(own: Sequence[Record], process: str, figure: str) -> tuple[float, float, float] | None:
     """Value and distances to the ends of the interval, the spread over seeds included."""
     found: dict[str, Any] = over_trainings(own, process, figure)
     if found.get("value") is None or found.get("low") is None or found.get("high") is None:

@@ -65,7 +65,7 @@ def make_record(
         recipe: as resolved.
         trained: ``parameters``, ``epochs`` (rows of ``metrics.csv``), ``best_epoch``, ``seconds``.
         data: counts and checksums of the events.
-        scores: of the test events, by process.
+        scores: of the test events, by process; none of a run that isn't tested.
         seen: processes that were trained on.
     """
     return {
@@ -83,7 +83,7 @@ def make_record(
         "bootstrap": {"unit": "event", "replicas": REPLICAS, "kept": "replica / value - 1, float16, base64"},
         "efficiencies": list(EFFICIENCIES),
         "proximity_edges": list(EDGES),
-        "figures": figures(scores, seen),
+        "figures": figures(scores, seen) if scores else {},
     }
 
 

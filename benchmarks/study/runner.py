@@ -17,7 +17,8 @@ from .events import incomplete, simulate_missing, test_files, training_files
 from .plan import Run
 from .record import asked_of, finished, record_path
 
-COMMAND = module_command("panoptag_pyg.benchmarks.study.job")
+#: The module that does a run of each kind.
+MODULES = {"train": "panoptag_pyg.benchmarks.study.job", "pretrain": "panoptag_pyg.benchmarks.pretraining.job"}
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,19 @@ def do(
         if lacking := incomplete(place.folder, run):
             problems[run.label] = f"events of {', '.join(lacking)} are missing in {place.folder / 'data' / run.setup}"
             wanted.remove(run)
-    jobs = {run.label: _job(run, place) for run in wanted}
     go_on: Callable[[], bool] = lambda: max_minutes is None or time.monotonic() - start < 60 * max_minutes  # noqa: E731
-    run_jobs(list(jobs.values()), workers, 1, listener, go_on)
-    return problems | {label: job.reason for label, job in jobs.items() if job.reason}
+    # Those that begin with another's weights come when that one is done.
+    for wave in ([run for run in wanted if run.before is None], [run for run in wanted if run.before is not None]):
+        jobs = {}
+        for run in wave:
+            if run.before is not None and not (finished(place.results, run.before) and _weights(run.before, place)):
+                name = run.before.name
+                problems[run.label] = f"begins with the weights of {name}, which aren't there; --only {name} --again"
+            else:
+                jobs[run.label] = _job(run, place)
+        run_jobs(list(jobs.values()), workers, 1, listener, go_on)
+        problems |= {label: job.reason for label, job in jobs.items() if job.reason}
+    return problems
 
 
 def forget(runs: Sequence[Run], place: Place) -> None:
@@ -121,10 +131,15 @@ def minutes(run: Run, records: Sequence[dict[str, Any]]) -> float | None:
     return None
 
 
+def _weights(run: Run, place: Place) -> bool:
+    """Whether a finished run's weights are on this machine: only its record is kept in git."""
+    return (place.of(run) / "run" / "best.ckpt").is_file()
+
+
 def _job(run: Run, place: Place) -> Job:
     train, validation = training_files(place.folder, run)
     order = {
-        "kind": "train",
+        "kind": run.kind,
         "asked": asked_of(run),
         "recipe": run.recipe().to_json(),
         "folder": str(place.of(run)),
@@ -133,5 +148,12 @@ def _job(run: Run, place: Place) -> Job:
         "test": {process: [str(file) for file in files] for process, files in test_files(place.folder, run).items()},
         "seen": list(run.plan.sample.seen),
         "record": str(record_path(place.results, run)),
+        "start_from": None if run.before is None else str(place.of(run.before) / "run"),
     }
-    return Job(run.label, f"{run.num_epochs} epochs of {run.num_events:,} events", order, place.of(run), COMMAND)
+    return Job(
+        run.label,
+        f"{run.num_epochs} epochs of {run.num_events:,} events",
+        order,
+        place.of(run),
+        module_command(MODULES[run.kind]),
+    )

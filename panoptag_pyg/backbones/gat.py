@@ -80,7 +80,7 @@ class GATBackbone(nn.Module):
 
     def forward(self, x: Tensor, pos: Tensor, ptr: Tensor, max_length: int | None = None) -> Tensor:
         first = x = self.embed(x)
-        count = ops.neighbour_count(ptr, self.k, len(x))
+        count = ops.neighbour_count(ptr, self.k, x.size(0))
         levels = []
         for i, (layer, mlp) in enumerate(zip(self.layers, self.mlps, strict=True)):
             if i == 0:

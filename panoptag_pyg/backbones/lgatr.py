@@ -125,6 +125,14 @@ class LGATrBackbone(nn.Module):
 
         Arguments as of a backbone.
         """
+        if torch.compiler.is_exporting():
+            # Products of the package ask whether there is one row, and the graph would refuse that: never one here.
+            x, momentum = (nn.functional.pad(rows, (0, 0, 0, 2)) for rows in (x, momentum))
+            multivectors, scalars = self._transform(x, torch.cat([ptr, ptr[-1:] + 2]), None, momentum)
+            return multivectors[:-2], scalars[:-2]
+        return self._transform(x, ptr, max_length, momentum)
+
+    def _transform(self, x: Tensor, ptr: Tensor, max_length: int | None, momentum: Tensor) -> tuple[Tensor, Tensor]:
         p = (momentum.double() / self.momentum_scale).to(self.out.weight.dtype)
         references = self.references.to(p.dtype).expand(p.size(0), -1, -1)
         # The 16 components: scalar, vector, bivector, axial vector, pseudoscalar.

@@ -1,10 +1,9 @@
-"""Name → backbone: a class and a pydantic config per name; other packages add theirs by entry point."""
+"""Name → backbone: a class and a pydantic config per name; others add theirs by entry point or file."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import Field
@@ -12,6 +11,7 @@ from torch import nn
 
 from panoptag_pyg.config import StrictConfig, validate
 from panoptag_pyg.errors import ConfigError, suggest
+from panoptag_pyg.plugins import load_entry_points, load_plugin_files
 
 #: An entry point of this group is a module or function whose loading registers backbones.
 ENTRY_POINT_GROUP = "panoptag_pyg.backbones"
@@ -85,14 +85,12 @@ def register_backbone_family(prefix: str, meaning: str, resolve: Callable[[str],
 
 
 def backbone_names() -> list[str]:
-    """Names of all backbones, those of other packages included."""
+    """Names of all backbones, those of other packages and files included."""
     global _plugins_loaded
     if not _plugins_loaded:
         _plugins_loaded = True
-        for entry in entry_points(group=ENTRY_POINT_GROUP):
-            loaded = entry.load()
-            if callable(loaded) and not isinstance(loaded, type):
-                loaded()
+        load_entry_points(ENTRY_POINT_GROUP)
+    load_plugin_files()
     return sorted(_BACKBONES)
 
 

@@ -98,7 +98,7 @@ def training_step(model: nn.Module, recipe: Recipe, batch: HeteroData) -> Callab
     def run() -> object:
         optimizer.zero_grad()
         with precision(recipe, device):
-            total, norm = task.sums(model(batch), batch)["loss"]
+            total, norm = task.measure(model, task.prepare(batch))["loss"]
         (total / norm.clamp(min=1e-12)).backward()
         if clip is not None:
             torch.nn.utils.clip_grad_norm_(model.parameters(), clip)

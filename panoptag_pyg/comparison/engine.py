@@ -187,9 +187,9 @@ def _part(entry: Entry, seed: int | None, sample: Sample, settings: Settings) ->
     name = "loaded" if seed is None else f"seed{seed}"
     folder = settings.output / "parts" / entry.name / name
     if entry.run is not None:
-        from panoptag_pyg.training.checkpoint import find_checkpoint
+        from panoptag_pyg.training.checkpoint import checkpoint_files
 
-        key = digest(files_digest([find_checkpoint(entry.run)]), sample.test_key)
+        key = digest(files_digest(checkpoint_files(entry.run)), sample.test_key)
         return Part(entry, None, folder, entry.run, key)
     assert entry.recipe is not None
     recipe = entry.recipe.model_copy(update={"train": entry.recipe.train.model_copy(update={"seed": seed})})

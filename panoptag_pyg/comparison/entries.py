@@ -83,7 +83,7 @@ def _expand(argument: str) -> list[str]:
 def _names(sources: Sequence[str]) -> list[str]:
     """The last part of each path; with the part before it where that alone would name two."""
     paths = [Path(source) for source in sources]
-    short = [path.stem if path.suffix in (".toml", ".ckpt") else path.resolve().name for path in paths]
+    short = [path.stem if path.suffix in (".toml", ".ckpt", ".safetensors") else path.resolve().name for path in paths]
     count = Counter(short)
     names = [
         name if count[name] == 1 else f"{path.resolve().parent.name}-{name}"
@@ -100,7 +100,7 @@ def _names(sources: Sequence[str]) -> list[str]:
 def _entry(name: str, source: str, overrides: Sequence[str]) -> Entry:
     entry = Entry(name, source)
     try:
-        if Path(source).is_dir() or source.endswith(".ckpt"):
+        if Path(source).is_dir() or source.endswith((".ckpt", ".safetensors")):
             from panoptag_pyg.training.checkpoint import checkpoint_recipe, find_checkpoint, read_checkpoint
 
             file = find_checkpoint(source)

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
+from panoptag_pyg.benchmarks.load import LoadWatch
 from panoptag_pyg.comparison.cost import forward_pass, training_step
 from panoptag_pyg.comparison.events import measured_batch
 from panoptag_pyg.comparison.flavour import flavour_of
-from panoptag_pyg.comparison.load import LoadWatch
 from panoptag_pyg.training import load_tagger
 
 FORWARD, TRAINING = "forward", "training"

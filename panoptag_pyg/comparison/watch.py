@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from panoptag_pyg.jobs import Job
+from panoptag_pyg.progress import redraws
 
 
 class Watch:
@@ -27,7 +28,7 @@ class Watch:
         self.progress: Any = None
 
     def __enter__(self) -> Watch:
-        if self.console.is_terminal:
+        if redraws(self.console):
             from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
             self.progress = Progress(

@@ -109,7 +109,7 @@ def constituents(array: ak.Array) -> ak.Array:
     return ak.unflatten(ak.unflatten(pfos, lengths), jets)
 
 
-def from_awkward(array: ak.Array, source: str = "array") -> EventBlock:
+def from_awkward(array: ak.Array, source: str = "array", finite: bool = True) -> EventBlock:
     """An Awkward array's events as a block, exactly as :func:`to_awkward` had them; validated.
 
     Needed are ``pfo`` with pt, eta, phi, energy, charge and particle_class, and, if there are jets, ``jet`` with pt,
@@ -122,6 +122,7 @@ def from_awkward(array: ak.Array, source: str = "array") -> EventBlock:
     Args:
         array: events, in any layout: cut, masked, sorted, read from Parquet, or built by hand.
         source: what an error calls them. Default ``"array"``.
+        finite: refuse values that are not finite, too. Default ``True``.
 
     Raises:
         EventFileError: a field is missing or misspelt, has the wrong depth or type, a None, lists of other lengths than
@@ -161,7 +162,7 @@ def from_awkward(array: ak.Array, source: str = "array") -> EventBlock:
     )
     if INDEX in reader.fields("pfo"):
         block = _follow(block, reader, source)
-    block.validate(source)
+    block.validate(source, finite=finite)
     return block
 
 

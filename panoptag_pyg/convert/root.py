@@ -261,6 +261,29 @@ def open_tree(path: str | os.PathLike[str], tree: str, what: str = "the file") -
         ConversionError: the file is missing, isn't a ROOT file, is cut short or damaged, or has no such tree with
             events in it.
     """
+    with _open_file(path) as file:
+        yield _find_tree(Path(path), file, tree, what)
+
+
+def tree_names(path: str | os.PathLike[str]) -> list[str]:
+    """Names of the trees of a ROOT file.
+
+    Args:
+        path: the file.
+
+    Raises:
+        MissingExtraError: uproot or awkward isn't installed.
+        ConversionError: the file is missing, isn't a ROOT file, is cut short or damaged.
+    """
+    with _open_file(path) as file:
+        path = Path(path)
+        with _one_sentence(path, "its list of contents can't be read"):
+            kinds = {key.partition(";")[0]: kind for key, kind in file.classnames().items()}
+        return [key for key, kind in kinds.items() if kind in _TREES]
+
+
+@contextmanager
+def _open_file(path: str | os.PathLike[str]) -> Iterator[Any]:
     uproot = require_extra("uproot", "convert")
     require_extra("awkward", "convert")
     path = Path(path)
@@ -269,7 +292,7 @@ def open_tree(path: str | os.PathLike[str], tree: str, what: str = "the file") -
         # As a mapping, because a string is split at colons.
         file = uproot.open({os.fspath(path): None})
     with file:
-        yield _find_tree(path, file, tree, what)
+        yield file
 
 
 def _find_tree(path: Path, file: Any, name: str, what: str) -> RootTree:

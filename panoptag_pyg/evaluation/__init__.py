@@ -1,4 +1,4 @@
-"""How good a tagger is: its scores, figures of merit with uncertainties, yardsticks, reports and event displays."""
+"""How good a tagger is: its scores, figures of merit with uncertainties, yardsticks and reports."""
 
 from panoptag_pyg.evaluation.answers import Answers, predict_answers
 from panoptag_pyg.evaluation.bootstrap import EventBootstrap, Measurement

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,44 +15,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from panoptag_pyg import __version__
 from panoptag_pyg.evaluation.predictions import PredictionsError
+from panoptag_pyg.evaluation.rows import ROW_COLUMNS, TaskRows, with_probabilities
+from panoptag_pyg.evaluation.score_file import ColumnFile, Header, get_text
 from panoptag_pyg.events import EventDataset, EventLoader
 from panoptag_pyg.output import atomic_hdf5
 from panoptag_pyg.progress import progress
 from panoptag_pyg.tasks import Task
-from panoptag_pyg.tasks.base import check_processes, missing_truth
+from panoptag_pyg.tasks.base import check_processes, missing_truth, prepared
 
 FORMAT_NAME = "panoptag-answers"
 FORMAT_VERSION = 1
-
-#: Columns of the rows themselves: name, type, unit, meaning.
-ROW_COLUMNS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
-    level: (
-        ("event_index", "int64", "", "number of the event among all events of the source files, in order"),
-        ("event_id", "int64", "", "the event's own id, unique within one simulation"),
-        ("file", "int32", "", "index into the root attribute `source_files`"),
-        ("process", "int16", "", "index into the root attribute `processes`"),
-        ("weight", "float32", "", "weight of the event"),
-        *further,
-    )
-    for level, further in {
-        "event": (),
-        "jet": (
-            ("jet_index", "int32", "", "number of the jet within its event, of those that were kept"),
-            ("pt", "float32", "GeV", "transverse momentum"),
-            ("eta", "float32", "", "pseudorapidity"),
-            ("phi", "float32", "rad", "azimuth"),
-            ("mass", "float32", "GeV", "mass"),
-        ),
-        "pfo": (
-            ("pfo_index", "int32", "", "number of the PFO within its event, of those that were kept"),
-            ("pt", "float32", "GeV", "transverse momentum"),
-            ("eta", "float32", "", "pseudorapidity"),
-            ("phi", "float32", "rad", "azimuth"),
-        ),
-    }.items()
-}
 
 
 @dataclass(frozen=True)
@@ -116,32 +90,41 @@ class Answers:
         Raises:
             OutputError: if ``path`` exists, or cannot be written.
         """
+        header = answers_header(self.tasks, self.process_names, self.source_files, self.recipe, self.meanings)
+        columns: dict[str, np.ndarray] = {}
+        for level, table in self.tables.items():
+            columns |= {f"{level}/{name}": table.rows[name].astype(dtype) for name, dtype, *_ in ROW_COLUMNS[level]}
+            for part, own in table.parts.items():
+                columns |= {f"answers/{part}/{name}": values for name, values in own.items()}
         with atomic_hdf5(path, overwrite) as file:
-            file.attrs["format"] = FORMAT_NAME
-            file.attrs["version"] = FORMAT_VERSION
-            file.attrs["software"] = f"panoptag-pyg {__version__}"
-            file.attrs["tasks"] = json.dumps(self.tasks)
-            file.attrs["processes"] = json.dumps(list(self.process_names))
-            file.attrs["source_files"] = json.dumps(list(self.source_files))
-            file.attrs["recipe"] = self.recipe
-            file.attrs["num_events"] = self.num_events
-            for level, table in self.tables.items():
-                for name, dtype, unit, meaning in ROW_COLUMNS[level]:
-                    dataset = file.create_dataset(f"{level}/{name}", data=table.rows[name].astype(dtype))
-                    dataset.attrs["unit"], dataset.attrs["meaning"] = unit, meaning
-                for part, columns in table.parts.items():
-                    group = file.create_group(f"answers/{part}")
-                    group.attrs["level"] = level
-                    group.attrs["task"] = self.tasks[part]["task"]
-                    group.attrs["classes"] = json.dumps(self.tasks[part]["classes"])
-                    for name, values in columns.items():
-                        unit, meaning = self.meanings.get(part, {}).get(name, ("", ""))
-                        dataset = group.create_dataset(name, data=values)
-                        dataset.attrs["unit"], dataset.attrs["meaning"] = unit, meaning
-                    if "logits" in columns:
-                        dataset = group.create_dataset("probabilities", data=softmax(columns["logits"]).astype("f4"))
-                        dataset.attrs["meaning"] = "probabilities of the classes in the attribute `classes`"
+            header.write(file, self.num_events)
+            ColumnFile(file, header.columns).append(with_probabilities(columns))
         return Path(path)
+
+    @classmethod
+    def of_columns(cls, columns: Mapping[str, np.ndarray], task: Task, file: np.ndarray, **about: Any) -> Answers:
+        """Answers from columns by path, as :class:`~panoptag_pyg.evaluation.rows.TaskRows` makes them.
+
+        Args:
+            columns: of at least one batch of events.
+            task: that was asked.
+            file: index of each event's file.
+            about: the other attributes.
+        """
+        tables: dict[str, Table] = {}
+        for name, part in task.parts().items():
+            level = part.level
+            if level not in tables:
+                names = [column for column, *_ in ROW_COLUMNS[level] if column != "file"]
+                rows = {column: columns[f"{level}/{column}"] for column in names}
+                rows["file"] = np.asarray(file, dtype=np.int32)[rows["event_index"]]
+                tables[level] = Table(level, rows, {})
+            own = f"answers/{name}/"
+            tables[level].parts[name] = {
+                path.removeprefix(own): values for path, values in columns.items() if path.startswith(own)
+            }
+        meanings = {name: dict(part.columns) for name, part in task.parts().items()}
+        return cls(tables, about_tasks(task), meanings=meanings, **about)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Answers:
@@ -160,7 +143,7 @@ class Answers:
                         f"{path} holds {file.attrs.get('format', 'something else')!r} version "
                         f"{file.attrs.get('version', '?')}, expected {FORMAT_NAME!r} version {FORMAT_VERSION}"
                     )
-                tasks = json.loads(file.attrs["tasks"])
+                tasks = json.loads(get_text(file, "tasks"))
                 tables = {
                     level: Table(
                         level,
@@ -180,10 +163,10 @@ class Answers:
                 return cls(
                     tables,
                     tasks,
-                    process_names=tuple(json.loads(file.attrs["processes"])),
+                    process_names=tuple(json.loads(get_text(file, "processes"))),
                     num_events=int(file.attrs["num_events"]),
-                    source_files=tuple(json.loads(file.attrs["source_files"])),
-                    recipe=str(file.attrs["recipe"]),
+                    source_files=tuple(json.loads(get_text(file, "source_files"))),
+                    recipe=get_text(file, "recipe"),
                 )
         except KeyError as error:
             raise PredictionsError(f"{path} lacks a column ({error.args[0]}); make it again") from error
@@ -230,98 +213,85 @@ def predict_answers(
         device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     model, task = model.to(device).eval(), task.to(device).eval()
     parts = task.parts()
-    without_truth = {name for name, part in parts.items() if missing_truth(part, dataset)}
-    rows: dict[str, dict[str, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
-    columns: dict[str, dict[str, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
+    rows = TaskRows(task, [name for name, part in parts.items() if missing_truth(part, dataset)])
+    pieces: dict[str, list[np.ndarray]] = defaultdict(list)
     sums: dict[str, np.ndarray] = {}
     first = 0
     with progress(description, len(dataset)) as advance, torch.inference_mode():
-        for batch in EventLoader(dataset, batch_size=batch_size, max_pfos_per_batch=max_pfos_per_batch):
+        loader = EventLoader(dataset, batch_size=batch_size, max_pfos_per_batch=max_pfos_per_batch)
+        for number, batch in enumerate(loader):
             batch = batch.to(device, non_blocking=True)
             output = model(batch)
-            for level in dict.fromkeys(part.level for part in parts.values()):
-                for name, values in _rows(level, batch, first).items():
-                    rows[level][name].append(values)
+            shown = prepared(task, batch, number)
+            # Tasks of pre-training are measured on what they show the model, and answer for the events themselves.
+            measured = task.outputs(model, shown) if task.draws else output
+            columns, bad = rows(output, batch, first)
+            if bad.any():
+                raise PredictionsError(
+                    f"event {first + int(np.argmax(bad))} of {dataset.files[0].path}"
+                    f"{' …' if len(dataset.files) > 1 else ''} gets an answer that is not finite: the training has "
+                    "probably diverged; see metrics.csv and lower the learning rate"
+                )
+            for path, values in columns.items():
+                pieces[path].append(values)
             for name, part in parts.items():
-                own = task.part_output(output, name)
-                answers = part.answers(own, batch)
-                _check_finite(answers, part.level, batch, first, dataset)
-                if name in without_truth:
-                    part.blank_truth(answers)
-                elif not part.kind:
-                    for metric, pair in part.sums(own, batch).items():
+                if not part.kind and name not in rows.without_truth:
+                    sums_of = part.sums(task.part_output(measured, name), task.part_batch(shown, name))
+                    for metric, pair in sums_of.items():
                         added = np.array([float(value) for value in pair])
                         sums[f"{name}_{metric}"] = sums.get(f"{name}_{metric}", 0) + added
-                for column, answer in answers.items():
-                    columns[name][column].append(_numpy(answer))
             first += len(batch.event_id)
             advance(len(batch.event_id))
-    joined = {level: {name: np.concatenate(v) for name, v in of_level.items()} for level, of_level in rows.items()}
-    file = dataset.file_of_events()
-    for of_level in joined.values():
-        of_level["file"] = file[of_level["event_index"]]
-    return Answers(
-        tables={
-            level: Table(
-                level,
-                of_level,
-                {
-                    name: {column: np.concatenate(v) for column, v in columns[name].items()}
-                    for name, part in parts.items()
-                    if part.level == level
-                },
-            )
-            for level, of_level in joined.items()
-        },
-        tasks={
-            name: {
-                "task": part.name,
-                "level": part.level,
-                "kind": part.kind,
-                "classes": list(part.class_names),
-                "rejections": [[int(i) for i in pair] for pair in getattr(part, "rejections", ())],
-            }
-            for name, part in parts.items()
-        },
+    return Answers.of_columns(
+        {path: np.concatenate(arrays) for path, arrays in pieces.items()},
+        task,
+        file=dataset.file_of_events(),
         metrics={name: float(total / norm) if norm else 0.0 for name, (total, norm) in sums.items()},
         process_names=tuple(dataset.processes),
         num_events=len(dataset),
         source_files=tuple(str(file.path) for file in dataset.files),
         recipe=recipe,
-        meanings={name: dict(part.columns) for name, part in parts.items()},
     )
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities, float64. Shapes: [N, C] → [N, C]."""
-    exponent = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True, initial=-np.inf))
-    return exponent / exponent.sum(axis=1, keepdims=True)
+def about_tasks(task: Task) -> dict[str, dict[str, Any]]:
+    """:attr:`Answers.tasks` of a task."""
+    return {
+        name: {
+            "task": part.name,
+            "level": part.level,
+            "kind": part.kind,
+            "classes": list(part.class_names),
+            "rejections": [[int(i) for i in pair] for pair in getattr(part, "rejections", ())],
+        }
+        for name, part in task.parts().items()
+    }
 
 
-def _numpy(values: torch.Tensor) -> np.ndarray:
-    array = values.float().cpu().numpy() if values.is_floating_point() else values.cpu().numpy()
-    return array.astype(np.int32) if array.dtype.kind == "i" else array
-
-
-def _rows(level: str, batch: Any, first: int) -> dict[str, np.ndarray]:
-    event = np.arange(len(batch.event_id)) if level == "event" else batch[level].batch.cpu().numpy()
-    rows = {name: getattr(batch, name).cpu().numpy()[event] for name in ("event_id", "process", "weight")}
-    rows["event_index"] = first + event
-    if level != "event":
-        rows[f"{level}_index"] = np.arange(len(event)) - batch[level].ptr.cpu().numpy()[event]
-        for name in ("pt", "eta", "phi", *(("mass",) if level == "jet" else ())):
-            rows[name] = batch[level][name].cpu().numpy()
-    return rows
-
-
-def _check_finite(answers: dict[str, torch.Tensor], level: str, batch: Any, first: int, dataset: EventDataset) -> None:
-    for name, values in answers.items():
-        fine = values.isfinite().reshape(len(values), -1).all(dim=1) if len(values) else values.new_ones(0).bool()
-        if not fine.all():
-            row = int((~fine).nonzero()[0])
-            event = row if level == "event" else int(batch[level].batch[row])
-            raise PredictionsError(
-                f"event {first + event} of {dataset.files[0].path}{' …' if len(dataset.files) > 1 else ''} gets an "
-                f"answer that is not finite ({name}): the training has probably diverged; see metrics.csv and lower "
-                "the learning rate"
-            )
+def answers_header(
+    tasks: Mapping[str, dict[str, Any]],
+    process_names: Sequence[str],
+    source_files: Sequence[str],
+    recipe: str,
+    meanings: Mapping[str, Mapping[str, tuple[str, str]]],
+) -> Header:
+    """What a file of answers says beside its columns; arguments as of :class:`Answers`."""
+    texts = {
+        "tasks": dict(tasks),
+        "processes": list(process_names),
+        "source_files": list(source_files),
+        "recipe": recipe,
+    }
+    groups = {
+        f"answers/{name}": {key: task[key] for key in ("level", "task", "classes")} for name, task in tasks.items()
+    }
+    columns = {
+        f"{level}/{name}": (unit, meaning)
+        for level in {task["level"] for task in tasks.values()}
+        for name, _, unit, meaning in ROW_COLUMNS[level]
+    }
+    for part, own in meanings.items():
+        columns |= {f"answers/{part}/{name}": about for name, about in own.items()}
+    for name in tasks:
+        columns[f"answers/{name}/probabilities"] = ("", "probabilities of the classes in the attribute `classes`")
+    return Header(FORMAT_NAME, FORMAT_VERSION, texts, groups, columns)

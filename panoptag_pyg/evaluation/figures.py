@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from panoptag_pyg.evaluation.metrics import calibration
+from panoptag_pyg.evaluation.predictions import Predictions
 from panoptag_pyg.evaluation.rejection import RejectionCurve, discriminant
 from panoptag_pyg.evaluation.report import ALL, Report
 from panoptag_pyg.evaluation.style import (
@@ -104,17 +105,10 @@ def score_figure(report: Report) -> Figure:
         (confusion, forecast), distributions = figure.subplots(2, 2)
         _confusion(confusion, report.of(ALL).confusion)
         for signal, axes in zip((2, 1), distributions, strict=True):
-            scores = discriminant(jets.logits, signal)
-            low, high = np.percentile(scores, [0.1, 99.9]) if len(scores) else (0, 1)
-            bins = np.linspace(low, max(high, low + 1e-6), 51)
-            for flavour, name in enumerate(FLAVOUR_NAMES):
-                chosen = jets.flavour == flavour
-                total = jets.weight[chosen].sum()
-                if chosen.any() and total > 0:
-                    clipped = np.clip(scores[chosen], bins[0], bins[-1])
-                    counts = np.histogram(clipped, bins, weights=jets.weight[chosen] / total)[0]
-                    style = {"color": FLAVOUR_COLOURS[flavour], "label": f"{name} jets", "baseline": None}
-                    axes.stairs(counts, bins, linewidth=1.6, **style)
+            bins, shares = score_histograms(jets, signal)
+            for flavour, counts in shares.items():
+                style = {"color": FLAVOUR_COLOURS[flavour], "label": f"{FLAVOUR_NAMES[flavour]} jets", "baseline": None}
+                axes.stairs(counts, bins, linewidth=1.6, **style)
             axes.set_yscale("log")
             axes.set_xlabel(rf"$\log\,(p_{FLAVOUR_NAMES[signal]} / p_\mathrm{{light}})$")
             axes.set_ylabel("share of jets per bin")
@@ -134,6 +128,30 @@ def score_figure(report: Report) -> Figure:
         forecast.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted probability", ylabel="observed share")
         forecast.legend(loc="upper left", title="calibration", alignment="left")
         return figure
+
+
+def score_histograms(jets: Predictions, signal: int, bins: int = 50) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+    """Share of each flavour's jets in bins of log p_signal − log p_light; what lies beyond is in the outer bins.
+
+    Args:
+        jets: with scores and known flavours.
+        signal: its class.
+        bins: how many. Default 50.
+
+    Returns:
+        the edges [bins + 1], and for each flavour that there are jets of the shares [bins].
+    """
+    scores = discriminant(jets.logits, signal)
+    low, high = np.percentile(scores, [0.1, 99.9]) if len(scores) else (0, 1)
+    edges = np.linspace(low, max(high, low + 1e-6), bins + 1)
+    shares = {}
+    for flavour in range(len(FLAVOUR_NAMES)):
+        chosen = jets.flavour == flavour
+        total = jets.weight[chosen].sum()
+        if chosen.any() and total > 0:
+            clipped = np.clip(scores[chosen], edges[0], edges[-1])
+            shares[flavour] = np.histogram(clipped, edges, weights=jets.weight[chosen] / total)[0]
+    return edges, shares
 
 
 def efficiency_panels(width: float = 12.0) -> tuple[Figure, dict[str, tuple[Axes, Axes]]]:

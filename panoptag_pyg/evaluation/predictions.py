@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from panoptag_pyg import __version__
 from panoptag_pyg.errors import PanopTagError
+from panoptag_pyg.evaluation.rows import JET_COLUMNS, ScoreRows, softmax, with_probabilities
+from panoptag_pyg.evaluation.score_file import ColumnFile, Header, get_text
 from panoptag_pyg.events import EventDataset, EventLoader
 from panoptag_pyg.events.schema import FLAVOUR_NAMES
 from panoptag_pyg.output import atomic_hdf5
@@ -22,22 +24,6 @@ from panoptag_pyg.progress import progress
 
 FORMAT_NAME = "panoptag-scores"
 FORMAT_VERSION = 1
-
-#: Per-jet columns of a scores file: name, type, unit, meaning. ``logits`` and ``probabilities`` stand beside
-#: them.
-JET_COLUMNS = (
-    ("event_index", "int64", "", "number of the event among all events of the source files, in order"),
-    ("event_id", "int64", "", "the event's own id, unique within one simulation"),
-    ("file", "int32", "", "index into the root attribute `source_files`"),
-    ("jet_index", "int32", "", "number of the jet within its event"),
-    ("process", "int16", "", "index into the root attribute `processes`"),
-    ("flavour", "int8", "", "true flavour: 0 light, 1 c, 2 b; -1 unknown"),
-    ("pt", "float32", "GeV", "transverse momentum"),
-    ("eta", "float32", "", "pseudorapidity"),
-    ("phi", "float32", "rad", "azimuth"),
-    ("mass", "float32", "GeV", "mass"),
-    ("weight", "float32", "", "weight of the event"),
-)
 
 
 class PredictionsError(PanopTagError, ValueError):
@@ -94,9 +80,7 @@ class Predictions:
     @property
     def probabilities(self) -> np.ndarray:
         """Softmax of the logits, float64 ``[J, C]``."""
-        logits = self.logits.astype(np.float64)
-        exponent = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
-        return exponent / exponent.sum(axis=1, keepdims=True)
+        return softmax(self.logits)
 
     def select(self, jets: np.ndarray) -> Predictions:
         """The jets of a mask or an index array; ``num_events`` then counts the events that still have a jet."""
@@ -105,10 +89,10 @@ class Predictions:
         return replace(self, **chosen, num_events=len(np.unique(chosen["event_index"])))
 
     def require_truth(self, what: str = "an evaluation") -> Predictions:
-        """The jets with a known flavour.
+        """The jets with a known flavour and finite scores.
 
         Raises:
-            PredictionsError: if there is none.
+            PredictionsError: if no flavour is known.
         """
         known = self.flavour >= 0
         if len(self) and not known.any():
@@ -116,6 +100,7 @@ class Predictions:
                 f"{what} needs the true flavour of the jets, but it is unknown (-1) for all {len(self)} jets of "
                 f"{_names(self.source_files)}; use panoptag predict for data without truth"
             )
+        known &= np.isfinite(self.logits).all(axis=1)  # those of events that panoptag predict marked as missing
         return self if known.all() else replace(self.select(known), num_events=self.num_events)
 
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> Path:
@@ -128,24 +113,29 @@ class Predictions:
         Raises:
             OutputError: if ``path`` exists, or cannot be written.
         """
+        header = scores_header(self.process_names, self.class_names, self.source_files, self.recipe, self.calibration)
+        columns = {f"jet/{name}": getattr(self, name).astype(dtype) for name, dtype, *_ in JET_COLUMNS}
+        columns["jet/logits"] = self.logits.astype(np.float32)
         with atomic_hdf5(path, overwrite) as file:
-            file.attrs["format"] = FORMAT_NAME
-            file.attrs["version"] = FORMAT_VERSION
-            file.attrs["software"] = f"panoptag-pyg {__version__}"
-            file.attrs["processes"] = json.dumps(list(self.process_names))
-            file.attrs["classes"] = json.dumps(list(self.class_names))
-            file.attrs["source_files"] = json.dumps(list(self.source_files))
-            file.attrs["recipe"] = self.recipe
-            if self.calibration:
-                file.attrs["calibration"] = self.calibration
-            file.attrs["num_events"] = self.num_events
-            for name, dtype, unit, meaning in JET_COLUMNS:
-                dataset = file.create_dataset(f"jet/{name}", data=getattr(self, name).astype(dtype))
-                dataset.attrs["unit"], dataset.attrs["meaning"] = unit, meaning
-            for name, values in (("logits", self.logits), ("probabilities", self.probabilities)):
-                dataset = file.create_dataset(f"jet/{name}", data=values.astype(np.float32))
-                dataset.attrs["meaning"] = f"{name} of the classes in the root attribute `classes`"
+            header.write(file, self.num_events)
+            ColumnFile(file, header.columns).append(with_probabilities(columns))
         return Path(path)
+
+    @classmethod
+    def of_columns(cls, columns: Mapping[str, np.ndarray], file: np.ndarray, **about: Any) -> Predictions:
+        """Scores from columns by path, as :class:`~panoptag_pyg.evaluation.rows.ScoreRows` makes them.
+
+        Args:
+            columns: ``jet/logits`` and those of :data:`~panoptag_pyg.evaluation.rows.JET_COLUMNS` but ``file``; none
+                at all if there was no event.
+            file: index of each event's file.
+            about: the other attributes.
+        """
+        found: dict[str, Any] = {
+            name: columns.get(f"jet/{name}", np.zeros(0, dtype)) for name, dtype, *_ in JET_COLUMNS if name != "file"
+        }
+        found["file"] = np.asarray(file, dtype=np.int32)[found["event_index"]]
+        return cls(columns.get("jet/logits", np.zeros((0, len(FLAVOUR_NAMES)), np.float32)), **found, **about)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Predictions:
@@ -170,11 +160,11 @@ class Predictions:
                 return cls(
                     logits=file["jet/logits"][:],
                     **columns,
-                    process_names=tuple(json.loads(file.attrs["processes"])),
-                    class_names=tuple(json.loads(file.attrs["classes"])),
+                    process_names=tuple(json.loads(get_text(file, "processes"))),
+                    class_names=tuple(json.loads(get_text(file, "classes"))),
                     num_events=int(file.attrs["num_events"]),
-                    source_files=tuple(json.loads(file.attrs["source_files"])),
-                    recipe=str(file.attrs["recipe"]),
+                    source_files=tuple(json.loads(get_text(file, "source_files"))),
+                    recipe=get_text(file, "recipe"),
                     calibration=str(file.attrs.get("calibration", "")),
                 )
         except KeyError as error:
@@ -210,49 +200,52 @@ def predict_jets(
         device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     model = model.to(device).eval()
     loader = EventLoader(dataset, batch_size=batch_size, max_pfos_per_batch=max_pfos_per_batch)
-    pieces: dict[str, list[np.ndarray]] = {
-        name: [] for name in ("logits", "x", "flavour", "event_index", "event_id", "jet_index", "process", "weight")
-    }
+    rows = ScoreRows()
+    pieces: dict[str, list[np.ndarray]] = {}
     first = 0
     with progress(description, len(dataset)) as advance, torch.inference_mode():
         for batch in loader:
-            jets, events = batch["jet"], len(batch.event_id)
-            if jets.num_nodes:
-                logits = model(batch.to(device, non_blocking=True)).float().cpu().numpy()
-                event = jets.batch.cpu().numpy()
-                if not np.isfinite(logits).all():
-                    bad = event[np.flatnonzero(~np.isfinite(logits).all(axis=1))[0]]
-                    raise PredictionsError(
-                        f"event {first + bad} of {_names(_paths(dataset))} gets a score that is not finite: "
-                        "the training has probably diverged; see metrics.csv and lower the learning rate"
-                    )
-                pieces["logits"].append(logits)
-                pieces["x"].append(jets.x[:, :4].cpu().numpy())
-                pieces["flavour"].append(jets.y.cpu().numpy())
-                pieces["event_index"].append(first + event)
-                pieces["jet_index"].append(np.arange(len(event)) - jets.ptr.cpu().numpy()[event])
-                for name in ("event_id", "process", "weight"):
-                    pieces[name].append(getattr(batch, name).cpu().numpy()[event])
-            first += events
-            advance(events)
-    joined = {name: np.concatenate(arrays) if arrays else np.empty(0) for name, arrays in pieces.items()}
-    x = joined.pop("x").reshape(-1, 4).astype(np.float32)
-    logits = joined.pop("logits").reshape(len(x), -1 if len(x) else len(FLAVOUR_NAMES)).astype(np.float32)
-    types = {name: dtype for name, dtype, *_ in JET_COLUMNS}
-    columns: dict[str, Any] = {name: values.astype(types[name]) for name, values in joined.items()}
-    return Predictions(
-        logits=logits,
-        **columns,
-        file=dataset.file_of_events()[columns["event_index"]],
-        pt=x[:, 0],
-        eta=x[:, 1],
-        phi=x[:, 2],
-        mass=x[:, 3],
+            output = model(batch.to(device, non_blocking=True)) if batch["jet"].num_nodes else None
+            columns, bad = rows(output, batch, first)
+            if bad.any():
+                raise PredictionsError(
+                    f"event {first + int(np.argmax(bad))} of {_names(_paths(dataset))} gets a score that is not "
+                    "finite: the training has probably diverged; see metrics.csv and lower the learning rate"
+                )
+            for path, values in columns.items():
+                pieces.setdefault(path, []).append(values)
+            first += len(batch.event_id)
+            advance(len(batch.event_id))
+    joined = {path: np.concatenate(arrays) for path, arrays in pieces.items()}
+    return Predictions.of_columns(
+        joined,
+        file=dataset.file_of_events(),
         process_names=tuple(dataset.processes),
         num_events=len(dataset),
         source_files=_paths(dataset),
         recipe=recipe,
     )
+
+
+def scores_header(
+    process_names: Sequence[str],
+    class_names: Sequence[str],
+    source_files: Sequence[str],
+    recipe: str = "",
+    calibration: str = "",
+) -> Header:
+    """What a file of scores says beside its columns; arguments as of :class:`Predictions`."""
+    texts = {
+        "processes": list(process_names),
+        "classes": list(class_names),
+        "source_files": list(source_files),
+        "recipe": recipe,
+        **({"calibration": calibration} if calibration else {}),
+    }
+    columns = {f"jet/{name}": (unit, meaning) for name, _, unit, meaning in JET_COLUMNS}
+    for name in ("logits", "probabilities"):
+        columns[f"jet/{name}"] = ("", f"{name} of the classes in the root attribute `classes`")
+    return Header(FORMAT_NAME, FORMAT_VERSION, texts, columns=columns)
 
 
 def _paths(dataset: EventDataset) -> tuple[str, ...]:

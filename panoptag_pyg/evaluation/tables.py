@@ -80,13 +80,13 @@ def sample_line(result: Result) -> str:
 
 def sample_lines(report: Report) -> list[str]:
     """:func:`sample_line` of every process."""
-    return [f"{process_title(report.of(p))}: {sample_line(report.of(p))}" for p in _processes(report)]
+    return [f"{process_title(report.of(p))}: {sample_line(report.of(p))}" for p in table_processes(report)]
 
 
 def missing_notes(report: Report) -> list[str]:
     """Why a cell of the model holds no value, once per reason."""
     notes = []
-    for process in _processes(report):
+    for process in table_processes(report):
         result = report.of(process)
         figures = {"accuracy": result.accuracy, "AUC": result.auc}
         for signal, curve in result.curves.items():
@@ -116,7 +116,7 @@ def rich_table(report: Report) -> Table:
     for column in header()[1:]:
         text = column == "tagger"
         table.add_column(column, justify="left" if text else "right", no_wrap=text, min_width=len(column))
-    for number, process in enumerate(_processes(report)):
+    for number, process in enumerate(table_processes(report)):
         model = report.of(process)
         if number:
             table.add_section()
@@ -137,7 +137,7 @@ def _unbroken(text: str) -> str:
 def markdown_table(report: Report) -> str:
     """The working points as a GitHub table, then the samples and what to know."""
     lines = ["| " + " | ".join(header()) + " |", "|" + "---|" * 2 + "---:|" * (len(header()) - 2)]
-    for process in _processes(report):
+    for process in table_processes(report):
         for tagger in report.taggers:
             result = report.of(process, tagger)
             bold = "**" if tagger == report.taggers[0] else ""
@@ -148,6 +148,6 @@ def markdown_table(report: Report) -> str:
     return "\n".join(lines)
 
 
-def _processes(report: Report) -> tuple[str, ...]:
+def table_processes(report: Report) -> tuple[str, ...]:
     """Processes with rows of their own; ``all`` is left out where it would repeat the only process."""
     return report.processes if len(report.processes) != 2 else report.processes[1:]

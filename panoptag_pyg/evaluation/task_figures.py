@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from panoptag_pyg.evaluation.answers import softmax
 from panoptag_pyg.evaluation.bootstrap import EventBootstrap, Measurement, measured
 from panoptag_pyg.evaluation.metrics import auc
 from panoptag_pyg.evaluation.rejection import discriminant, rejection_curve
+from panoptag_pyg.evaluation.rows import softmax
 
 #: Signal efficiencies at which rejections are quoted.
 WORKING_POINTS = (0.5, 0.8)

@@ -118,7 +118,7 @@ class TaskReport:
         from rich.table import Table
 
         tables = []
-        for part, header, rows, legend in self._grids():
+        for part, header, rows, legend in self.grids():
             table = Table(
                 title=part, box=box.SIMPLE_HEAD, show_edge=False, header_style="bold", title_justify="left",
                 caption=legend, caption_justify="left",
@@ -133,7 +133,7 @@ class TaskReport:
     def markdown(self) -> str:
         """The same as Markdown tables, with the notes."""
         lines: list[str] = []
-        for part, header, rows, legend in self._grids():
+        for part, header, rows, legend in self.grids():
             lines += [f"## {part}", "", "| " + " | ".join(header) + " |", "|---|" + "---:|" * (len(header) - 1)]
             lines += ["| " + " | ".join(row) + " |" for row in rows]
             lines += ["", legend.replace("> x", "&gt; x"), ""]
@@ -154,7 +154,8 @@ class TaskReport:
                 temporary.write_text(text + "\n", encoding="utf-8")
         return files
 
-    def _grids(self) -> list[tuple[str, list[str], list[list[str]], str]]:
+    def grids(self) -> list[tuple[str, list[str], list[list[str]], str]]:
+        """Title, header, rows and legend of each task's table."""
         grids = []
         for part in dict.fromkeys(result.part for result in self.results):
             results = [result for result in self.results if result.part == part]

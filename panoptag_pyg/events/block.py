@@ -191,12 +191,29 @@ class EventBlock:
             constituent={name: values[np.repeat(keep, lengths)] for name, values in self.constituent.items()},
         )
 
-    def validate(self, source: str = "events", first_event: int = 0) -> None:
+    def finite_events(self) -> np.ndarray:
+        """Which events have finite values alone in all of their columns, bool [B]."""
+        fine = np.ones(self.num_events, dtype=bool)
+        of_row = {
+            "event": lambda: np.arange(self.num_events),
+            "pfo": lambda: self.pfo_event,
+            "jet": lambda: self.jet_event,
+            "constituent": lambda: self.jet_event[self.constituent_jet],
+        }
+        for column in self._known_columns():
+            values = getattr(self, column.group)[column.name]
+            # The sum sees a NaN or an infinity too, and costs less than asking every value.
+            if column.is_float and not np.isfinite(values.sum(dtype=np.float64)):
+                fine[of_row[column.group]()[~np.isfinite(values)]] = False
+        return fine
+
+    def validate(self, source: str = "events", first_event: int = 0, finite: bool = True) -> None:
         """Check that every value is one an event can have.
 
         Args:
             source: what to call these events in the message, such as the file's path.
             first_event: number of the block's first event within ``source``. Default 0.
+            finite: refuse values that are not finite, too. Default ``True``.
 
         Raises:
             EventFileError: naming ``source``, the event, the column, what was found and what was expected.
@@ -216,7 +233,11 @@ class EventBlock:
             if values.strides == (0,):  # one number for all
                 values = values[:1]
             low, high = values.min(), values.max()
-            if column.is_float and not (np.isfinite(low) and np.isfinite(high)):
+            whole = not column.is_float or (np.isfinite(low) and np.isfinite(high))
+            if not whole and not finite:
+                values = np.where(np.isfinite(values), values, column.default)  # which is legal
+                low, high, whole = values.min(), values.max(), True
+            if not whole:
                 row = int(np.flatnonzero(~np.isfinite(values))[0])
                 problem = f"is {values[row]}, expected a finite number"
             elif column.low is not None and low < column.low:

@@ -130,7 +130,10 @@ class EventDataset(Dataset):
         return block_to_batch(self.read_block(indices, self.fields.columns), self.edges, self.fields)
 
     def read_block(
-        self, indices: Sequence[int] | np.ndarray | None = None, columns: Collection[str] | None = None
+        self,
+        indices: Sequence[int] | np.ndarray | None = None,
+        columns: Collection[str] | None = None,
+        finite: bool = True,
     ) -> EventBlock:
         """The physical columns of the events ``indices`` (default: all), in that order.
 
@@ -139,6 +142,7 @@ class EventDataset(Dataset):
         Args:
             indices: of the events. Default: all.
             columns: as in :meth:`EventFile.read <panoptag_pyg.events.EventFile.read>`. Default: all.
+            finite: refuse values that are not finite. Default ``True``.
         """
         chosen = np.arange(len(self)) if indices is None else np.asarray(indices, dtype=np.int64)
         if self._indices is not None:
@@ -150,7 +154,7 @@ class EventDataset(Dataset):
         for number, start, stop in self._pieces(wanted):
             with self._opened.lock:
                 file = self._opened.use(self.files[number])
-                block = _read_near(file, wanted[start:stop] - self._first[number], columns)
+                block = _read_near(file, wanted[start:stop] - self._first[number], columns, finite)
             block.event["process"] = self._process_index[number][block.event["process"]]
             block.event["source"] = self._source_index[number][block.event["source"]]
             if self._process_factors is not None:
@@ -295,9 +299,9 @@ def _indices_in(names: Sequence[str], of_files: Sequence[Sequence[str]], dtype: 
     return [known[tuple(mine)] for mine in of_files]
 
 
-def _read_near(file: EventFile, wanted: np.ndarray, columns: Collection[str] | None) -> EventBlock:
+def _read_near(file: EventFile, wanted: np.ndarray, columns: Collection[str] | None, finite: bool = True) -> EventBlock:
     """Events ``wanted`` (ascending) of ``file``; what lies between near ones is read along and dropped."""
     pieces = []
     for run in np.split(wanted, np.flatnonzero(np.diff(wanted) > MAX_GAP) + 1):
-        pieces.append(file.read(int(run[0]), int(run[-1]) + 1, columns).select(run - run[0]))
+        pieces.append(file.read(int(run[0]), int(run[-1]) + 1, columns, finite=finite).select(run - run[0]))
     return EventBlock.concatenate(pieces)

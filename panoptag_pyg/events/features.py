@@ -24,6 +24,11 @@ PFO_FEATURES = (
 )
 #: The jet features, in order. pT and mass in GeV.
 JET_FEATURES = ("pt", "eta", "phi", "mass")
+#: Units of the features; those that aren't here have none.
+FEATURE_UNITS = {
+    **{"phi": "rad", "log_pt": "ln(GeV)", "log_energy": "ln(GeV)", "charge": "e", "pt": "GeV", "mass": "GeV"},
+    **dict.fromkeys(("d0", "dz", "d0_error", "dz_error"), "mm"),
+}
 #: The features of a jet's constituents, for taggers that see one jet at a time.
 CONSTITUENT_FEATURES = ("delta_eta", "delta_phi", *PFO_FEATURES[2:])
 

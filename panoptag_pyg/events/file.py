@@ -110,7 +110,13 @@ class EventFile:
     def __repr__(self) -> str:
         return f"EventFile({str(self.path)!r}, events={self.num_events}, pfos={self.num_pfos}, jets={self.num_jets})"
 
-    def read(self, start: int = 0, stop: int | None = None, columns: Collection[str] | None = None) -> EventBlock:
+    def read(
+        self,
+        start: int = 0,
+        stop: int | None = None,
+        columns: Collection[str] | None = None,
+        finite: bool = True,
+    ) -> EventBlock:
         """Consecutive events, validated.
 
         Args:
@@ -118,6 +124,7 @@ class EventFile:
             stop: the one after the last. Default: to the end of the file.
             columns: paths of those to read; others hold their default, and without ``jet/constituents`` no jet has any.
                 Default ``None``: all.
+            finite: refuse values that are not finite, too. Default ``True``.
 
         Raises:
             EventFileError: naming the event and column of the first value that no event can have.
@@ -165,7 +172,7 @@ class EventFile:
             constituents=constituents,
             constituent=constituent,
         )
-        block.validate(source=str(self.path), first_event=start)
+        block.validate(source=str(self.path), first_event=start, finite=finite)
         for name in ("process", "source"):
             self.check_names(name, block.event[name], np.arange(start, stop))
         return block
@@ -258,6 +265,11 @@ class EventFile:
                 problem = "is empty"
             elif "truncated" in str(error):
                 problem = "is cut short: copy or simulate it again"
+            elif "unable to lock file" in str(error):
+                problem = (
+                    "is locked: another program writes it, or its file system can't lock files; wait for it, or set "
+                    "HDF5_USE_FILE_LOCKING=FALSE"
+                )
             elif not h5py.is_hdf5(self.path):
                 problem = "is not an HDF5 file; event files are made by panoptag simulate"
             else:

@@ -80,16 +80,19 @@ def momentum(x: Tensor) -> Tensor:
     .. math::
         p = (E,\ p_T \cos\phi,\ p_T \sin\phi,\ p_T \sinh\eta), \qquad E = \max(e^{\ln E}, |\vec p\,|)
 
-    The energy is never below the momentum: rounding would otherwise make masses imaginary.
+    The energy is never below the momentum: rounding would otherwise make masses imaginary. Computed in float64 and
+    rounded once, so that every machine and runtime gets the same float32 numbers, whatever its exp and cos round to:
+    the invariant mass of two light particles is a difference of such numbers, and magnifies what they differ by.
 
     Args:
         x: raw features, columns as in :data:`~panoptag_pyg.events.features.PFO_FEATURES`.
 
     Shapes:
-        x [N, 14] → [N, 4], GeV.
+        x [N, 14] → [N, 4], GeV, in x's type.
     """
-    pt, phi = x[:, _LOG_PT].exp(), x[:, _PHI]
-    eta = x[:, _ETA]
-    px, py, pz = pt * phi.cos(), pt * phi.sin(), pt * eta.sinh()
-    energy = torch.maximum(x[:, _LOG_ENERGY].exp(), pt * eta.cosh())
-    return torch.stack([energy, px, py, pz], dim=1)
+    wide = torch.float32 if x.device.type == "mps" else torch.float64  # Apple's GPUs have no other
+    log_pt, log_energy, eta, phi = (x[:, column].to(wide) for column in (_LOG_PT, _LOG_ENERGY, _ETA, _PHI))
+    pt, forward, backward = log_pt.exp(), eta.exp(), (-eta).exp()
+    pz, least = pt * (forward - backward) / 2, pt * (forward + backward) / 2
+    energy = torch.maximum(log_energy.exp(), least)
+    return torch.stack([energy, pt * phi.cos(), pt * phi.sin(), pz], dim=1).to(x.dtype)

@@ -152,10 +152,16 @@ class ListedFile(EventFile):
         group, _, name = path.partition("/")
         return name in self.constituent_columns if group == "constituent" else path not in self.entry.absent
 
-    def read(self, start: int = 0, stop: int | None = None, columns: Collection[str] | None = None) -> EventBlock:
+    def read(
+        self,
+        start: int = 0,
+        stop: int | None = None,
+        columns: Collection[str] | None = None,
+        finite: bool = True,
+    ) -> EventBlock:
         """Consecutive events, validated; see :meth:`EventFile.read`."""
         try:
-            return super().read(start, stop, columns)
+            return super().read(start, stop, columns, finite)
         except KeyError:  # a file of the same size and number of events, and yet another one
             self._check_header()
             raise

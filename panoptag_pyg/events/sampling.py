@@ -96,12 +96,12 @@ def _cut(
                 batches.pop()
         else:
             assert max_pfos is not None
-            batches = np.split(window, _budget_cuts(sizes[window], max_pfos))
+            batches = np.split(window, budget_cuts(sizes[window], max_pfos))
         windows.append(batches)
     return windows
 
 
-def _budget_cuts(sizes: np.ndarray, budget: int) -> list[int]:
+def budget_cuts(sizes: np.ndarray, budget: int) -> list[int]:
     """Where to cut so that each piece sums to at most ``budget``, taking as many in a row as fit."""
     total = np.concatenate(([0], np.cumsum(sizes)))
     cuts: list[int] = []

@@ -7,7 +7,7 @@ from panoptag_pyg.models.fatjet_event import FatJetEvent
 from panoptag_pyg.models.jetvit import JetViT
 from panoptag_pyg.models.lorentz import LGATrTagger, LorentzNetTagger, PelicanTagger
 from panoptag_pyg.models.mixer_subjets import MixerSubjets
-from panoptag_pyg.models.multi_head import MultiHeadTagger, with_heads
+from panoptag_pyg.models.multi_head import MultiHeadTagger, linear_heads, with_heads
 from panoptag_pyg.models.panoptag import PanopTag, PanopTagOutput
 from panoptag_pyg.models.panoptag_plus import PanopTagPlus
 from panoptag_pyg.models.part import ParticleTransformer
@@ -38,6 +38,7 @@ __all__ = [
     "build_decoder",
     "build_tagger",
     "decoder_names",
+    "linear_heads",
     "register_decoder",
     "register_tagger",
     "tagger_info",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from panoptag_pyg.errors import ConfigError, suggest
+from panoptag_pyg.errors import ConfigError, NoAttentionError, suggest
 from panoptag_pyg.nn import MAB, GeometricAttention
 from panoptag_pyg.ops import Attention
 
@@ -64,7 +64,7 @@ class CrossAttentionDecoder(nn.ModuleList):
             ConfigError: if attention is asked of a decoder without layers.
         """
         if return_attention and len(self) == 0:
-            raise ConfigError("a model without decoder layers has no attention to return")
+            raise NoAttentionError("a model without decoder layers has no attention to return")
         attention = None
         for number, layer in enumerate(self, 1):
             wanted = return_attention and number == len(self)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch_geometric.data import HeteroData
 
 from panoptag_pyg import ops
-from panoptag_pyg.errors import ConfigError
+from panoptag_pyg.errors import ConfigError, NoAttentionError
 from panoptag_pyg.events.features import CONSTITUENT_FEATURES, JET_FEATURES
 from panoptag_pyg.events.jets import JetView, jet_view
 from panoptag_pyg.models.base import Embeddings, Tagger
@@ -86,7 +86,7 @@ class PFN(Tagger):
             ConfigError: if attention is asked for, or the batch has no constituents.
         """
         if return_attention:
-            raise ConfigError("a sum over constituents has no attention to return")
+            raise NoAttentionError("a sum over constituents has no attention to return")
         jets = jet_view(batch)
         z = ops.segment_reduce(self._terms(jets), jets.ptr, "sum")
         if self.jet_normalisation is not None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import HeteroData
 
-from panoptag_pyg.errors import ConfigError
+from panoptag_pyg.errors import ConfigError, NoAttentionError
 from panoptag_pyg.events.features import CONSTITUENT_FEATURES, JET_FEATURES
 from panoptag_pyg.events.jets import JetView, jet_view
 from panoptag_pyg.models.base import Embeddings, Tagger, event_ptr
@@ -135,7 +135,7 @@ class FatJetEvent(Tagger):
             ConfigError: if attention is asked for, or the batch has no constituents.
         """
         if return_attention:
-            raise ConfigError("the tagger 'fatjet_event' answers for events and has no attention of jets to return")
+            raise NoAttentionError("'fatjet_event' answers for events and has no attention of jets to return")
         jets, pairs = jet_view(batch), self._pairs(batch)
         h = self._encode_constituents(jets, pairs)
         features, there = self._tokens(batch, pairs)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import HeteroData
 
-from panoptag_pyg.errors import ConfigError
+from panoptag_pyg.errors import ConfigError, NoAttentionError
 from panoptag_pyg.events.features import CONSTITUENT_FEATURES, JET_FEATURES
 from panoptag_pyg.events.jets import JetView, jet_view
 from panoptag_pyg.models.base import Embeddings, Tagger
@@ -126,7 +126,7 @@ class JetViT(Tagger):
             ConfigError: if attention is asked for, or the batch has no constituents.
         """
         if return_attention:
-            raise ConfigError("a tagger of single jets has no attention over the event to return")
+            raise NoAttentionError("a tagger of single jets has no attention over the event to return")
         token = self.class_mlp(self.norm(self._read(jet_view(batch))))
         if self.use_jet_features:
             token = self.combiner(token, self.jet_mlp(self.jet_normalisation(batch["jet"].x)))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch_geometric.data import HeteroData
 
 from panoptag_pyg.backbones.invariants import invariant_columns, invariants_of
-from panoptag_pyg.errors import ConfigError
+from panoptag_pyg.errors import ConfigError, NoAttentionError
 from panoptag_pyg.events.features import CONSTITUENT_FEATURES
 from panoptag_pyg.events.jets import JetView, jet_view
 from panoptag_pyg.models.base import Embeddings, Tagger
@@ -216,7 +216,7 @@ class PelicanTagger(Tagger):
             ConfigError: if attention is asked for, or the batch has no constituents.
         """
         if return_attention:
-            raise ConfigError("a tagger of single jets has no attention over the event to return")
+            raise NoAttentionError("a tagger of single jets has no attention over the event to return")
         z = self.gather(*self.trunk(*self._particles(jet_view(batch))))
         return Embeddings(self.dropout(F.leaky_relu(z, SLOPE)))
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import HeteroData
 
-from panoptag_pyg.errors import ConfigError, suggest
+from panoptag_pyg.errors import ConfigError, NoAttentionError, suggest
 from panoptag_pyg.events.features import CONSTITUENT_FEATURES, JET_FEATURES
 from panoptag_pyg.events.jets import CONTAINS, JetView, jet_view
 from panoptag_pyg.models.base import Embeddings, Tagger
@@ -134,7 +134,7 @@ class MixerSubjets(Tagger):
             ConfigError: if attention is asked for, or the batch has no constituents or subjets.
         """
         if return_attention:
-            raise ConfigError("a tagger of single jets has no attention over the event to return")
+            raise NoAttentionError("a tagger of single jets has no attention over the event to return")
         jets = jet_view(batch)
         rows, taken = leading_rows(jets.x[:, _LOG_PT], jets.jet, jets.ptr, self.num_constituents)
         x = take_grid(self.constituent_embed(self.constituent_normalisation(jets.x)), rows)

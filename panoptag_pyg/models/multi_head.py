@@ -11,6 +11,7 @@ from torch_geometric.data import HeteroData
 
 from panoptag_pyg import ops
 from panoptag_pyg.errors import ConfigError
+from panoptag_pyg.events import jet_view
 from panoptag_pyg.models.base import Embeddings, Tagger, event_ptr
 from panoptag_pyg.nn import MLP
 from panoptag_pyg.ops import Attention
@@ -27,7 +28,7 @@ class MultiHeadTagger(Tagger):
     Shapes:
         a batch → with one head its output, with several a table of outputs by name. ``"jet"``: [J, num_outputs];
         ``"event"``: [B, num_outputs]; ``"pfo"``: [P, num_outputs]; ``"pfo_jet"``: [S], for each PFO a score of "no
-        jet", then one for each jet of its event.
+        jet", then one for each jet of its event; ``"jet_constituents"`` and ``"jet_event"``: [J, num_outputs].
 
     Raises:
         ConfigError: for a tagger without embeddings, a head for PFOs on a tagger that gives none for them, or heads for
@@ -42,7 +43,7 @@ class MultiHeadTagger(Tagger):
         self.single = isinstance(heads, Head)
         table: Mapping[str, Head] = {"output": heads} if isinstance(heads, Head) else heads
         for head in table.values():
-            if head.kind in ("pfo", "pfo_jet") and not tagger.embeds_pfos:
+            if head.kind not in ("jet", "event") and not tagger.embeds_pfos:
                 raise ConfigError(
                     f"{name} sees one jet at a time and has no embedding of PFOs, which this task asks about; "
                     "take an event encoder such as panoptag"
@@ -106,6 +107,29 @@ def with_heads(tagger: nn.Module, heads: Head | Mapping[str, Head]) -> nn.Module
     """
     level = getattr(tagger, "level", "jet")
     return tagger if isinstance(heads, Head) and heads.kind == level else MultiHeadTagger(tagger, heads)
+
+
+def linear_heads(model: nn.Module) -> nn.Module:
+    """The model with each head's MLP replaced by a single linear layer: what its embeddings hold ready to read.
+
+    Args:
+        model: a tagger, or one with heads of its own; it is changed.
+
+    Raises:
+        ConfigError: for a model that isn't made of embeddings and a head.
+    """
+    if isinstance(model, MultiHeadTagger):
+        for head in model.heads.values():
+            for name, layer in head.named_children():
+                if isinstance(layer, MLP):
+                    setattr(head, name, MLP([layer.channels[0], layer.channels[-1]]))
+    elif isinstance(model, Tagger):
+        model.head = MLP([model.dim, model.num_classes])
+    else:
+        raise ConfigError(
+            f"{type(model).__name__} gives no embeddings for a linear probe to read; derive it from Tagger"
+        )
+    return model
 
 
 class _NoHead(nn.Identity):
@@ -179,6 +203,38 @@ class _EventLogits(nn.Module):
         return f"event: {self.mlp.channels}"
 
 
+class _PooledHead(nn.Module):
+    """MLP on each jet's embedding, and another on the mean embedding of its constituents or of its event's PFOs.
+
+    Half of the outputs are of the one, half of the other, each without having seen the other. A jet without
+    constituents and an event without PFOs pool to 0.
+    """
+
+    def __init__(self, kind: str, dim: int, num_outputs: int) -> None:
+        super().__init__()
+        self.kind = kind
+        self.jet, self.pool = MLP([dim, dim, num_outputs // 2]), MLP([dim, dim, num_outputs - num_outputs // 2])
+
+    def reset_parameters(self) -> None:
+        for layer in (self.jet, self.pool):
+            layer.reset_parameters()
+
+    def forward(self, embeddings: Embeddings, batch: HeteroData) -> Tensor:
+        pfos = embeddings.pfos
+        assert pfos is not None
+        if self.kind == "jet_constituents":
+            view = jet_view(batch)
+            pooled = self.pool(ops.segment_reduce(pfos[view.pfo], view.ptr, "mean"))
+        else:
+            jets = event_ptr(batch["jet"]).diff()
+            of_events = self.pool(ops.segment_reduce(pfos, event_ptr(batch["pfo"]), "mean"))
+            pooled = of_events.repeat_interleave(jets, dim=0, output_size=len(embeddings.jets))
+        return torch.cat([self.jet(embeddings.jets), pooled], dim=1)
+
+    def __repr__(self) -> str:
+        return f"{self.kind}: {self.jet.channels} and {self.pool.channels}"
+
+
 class _PointerHead(nn.Module):
     r"""Scores of each PFO for "no jet" and for each jet of its event.
 
@@ -228,6 +284,8 @@ def build_head(head: Head, tagger: Tagger) -> nn.Module:
         if tagger.level == "event":
             return _EventLogits(tagger.dim, head.num_outputs)
         return _EventHead(tagger.dim, tagger.embeds_pfos, head.num_outputs)
+    if head.kind in ("jet_constituents", "jet_event"):
+        return _PooledHead(head.kind, tagger.dim, head.num_outputs)
     return _PointerHead(tagger.dim) if head.kind == "pfo_jet" else _RowHead(head.kind, tagger.dim, head.num_outputs)
 
 

@@ -1,16 +1,16 @@
-"""Name → tagger; a backbone's name means PanopTag with that encoder; other packages add theirs by entry point."""
+"""Name → tagger; a backbone's name means PanopTag with that encoder; others add theirs by entry point or file."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from typing import Any, NamedTuple, TypeVar
 
 from torch import nn
 
 from panoptag_pyg.backbones import backbone_names, config_class, is_backbone
 from panoptag_pyg.errors import ConfigError, suggest
+from panoptag_pyg.plugins import load_entry_points, load_plugin_files
 
 #: An entry point of this group is a module or function whose loading registers taggers.
 ENTRY_POINT_GROUP = "panoptag_pyg.taggers"
@@ -56,14 +56,12 @@ def register_tagger(name: str, *, paper: str = "") -> Callable[[_Factory], _Fact
 
 
 def tagger_names() -> list[str]:
-    """Names of all taggers, those of other packages included."""
+    """Names of all taggers, those of other packages and files included."""
     global _plugins_loaded
     if not _plugins_loaded:
         _plugins_loaded = True
-        for entry in entry_points(group=ENTRY_POINT_GROUP):
-            loaded = entry.load()
-            if callable(loaded) and not isinstance(loaded, type):
-                loaded()
+        load_entry_points(ENTRY_POINT_GROUP)
+    load_plugin_files()
     return sorted(_TAGGERS)
 
 

@@ -11,7 +11,7 @@ from torch_geometric.data import HeteroData
 
 from panoptag_pyg import ops
 from panoptag_pyg.backbones import build_backbone, config_class
-from panoptag_pyg.errors import ConfigError, suggest
+from panoptag_pyg.errors import ConfigError, NoAttentionError, suggest
 from panoptag_pyg.events.features import CONSTITUENT_FEATURES, JET_FEATURES
 from panoptag_pyg.events.jets import JetView, jet_view
 from panoptag_pyg.models.base import Embeddings, Tagger, encode
@@ -97,7 +97,7 @@ class SingleJetTagger(Tagger):
             ConfigError: if attention is asked for, or the batch has no constituents.
         """
         if return_attention:
-            raise ConfigError("a tagger of single jets has no attention over the event to return")
+            raise NoAttentionError("a tagger of single jets has no attention over the event to return")
         jets = jet_view(batch)
         z = self.pool(self.encode(jets), jets)
         if self.jet_normalisation is not None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 from torch_geometric.data import HeteroData
 
-from panoptag_pyg.errors import ConfigError, suggest
+from panoptag_pyg.errors import ConfigError, NoAttentionError, suggest
 from panoptag_pyg.events.jets import JetView, jet_view
 from panoptag_pyg.models import weaver
 from panoptag_pyg.models.base import Embeddings, Tagger
@@ -37,6 +37,7 @@ class WeaverTagger(Tagger):
 
     def _build(self, inputs: JetInputs, arguments: Mapping[str, Any]) -> None:
         self.pretrained: str | None = None
+        self.pretrained_parts: tuple[str, ...] = ()
         self.register_load_state_dict_pre_hook(_other_weights_came)
         self.inputs = inputs
         self.fc_params: Sequence[Sequence[Any]] | None = arguments["fc_params"]
@@ -136,7 +137,7 @@ class WeaverTagger(Tagger):
             ConfigError: if attention is asked for, or the batch has no constituents.
         """
         if return_attention:
-            raise ConfigError("a tagger of single jets has no attention over the event to return")
+            raise NoAttentionError("a tagger of single jets has no attention over the event to return")
         self._load_pretrained()
         jets = jet_view(batch)
         return Embeddings(self._encode(self.inputs(jets, batch), jets))
@@ -149,7 +150,7 @@ class WeaverTagger(Tagger):
         same = head == {name: value.shape for name, value in self.head.state_dict().items()}
         source = f"the weights in {self.pretrained}"
         weaver.load_weights(self, {**self._own_buffers(), **weights}, source, ignore_head=not same)
-        self.pretrained = None
+        self.pretrained, self.pretrained_parts = None, ("network", "head") if same else ("network",)
 
     def _own_buffers(self) -> dict[str, Tensor]:
         """What a weaver-core state dict doesn't have: the normalisation of our own features."""

@@ -87,7 +87,7 @@ class BipartiteAttention(MessagePassing):
                 raise ValueError("attention weights need the targets of each event, not shared ones")
             edge_index = ops.complete_edges(target_ptr, source_ptr)
         weight = ops.attention_weights(q, k, edge_index)
-        y = self._joined_heads(self.propagate(edge_index, v=v, weight=weight, size=(len(q), len(v))))
+        y = self._joined_heads(self.propagate(edge_index, v=v, weight=weight, size=(q.size(0), v.size(0))))
         return (y, Attention(edge_index, weight)) if return_attention else y
 
     def project(
@@ -129,7 +129,7 @@ class BipartiteAttention(MessagePassing):
         self, inputs: Tensor, index: Tensor, ptr: Tensor | None = None, dim_size: int | None = None
     ) -> Tensor:
         """Sum over each target's edges, in the same order on every run."""
-        return ops.segment_sum(inputs, index, len(inputs) if dim_size is None else dim_size)
+        return ops.segment_sum(inputs, index, inputs.size(0) if dim_size is None else dim_size)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.dim}, num_heads={self.num_heads})"

@@ -37,7 +37,7 @@ class GlobalExchange(nn.Module):
     def forward(self, x: Tensor, ptr: Tensor) -> Tensor:
         of_point, of_event = self.linear.weight.chunk(2, dim=1)
         shared = F.linear(ops.segment_reduce(x, ptr, "mean"), of_event, self.linear.bias)
-        return F.linear(x, of_point) + take_rows(shared, ops.batch_from_ptr(ptr, len(x)))
+        return F.linear(x, of_point) + take_rows(shared, ops.batch_from_ptr(ptr, x.size(0)))
 
     def __repr__(self) -> str:
         return f"GlobalExchange({self.linear.in_features // 2}, {self.linear.out_features})"

@@ -66,7 +66,7 @@ class GravNetConv(nn.Module):
             space = self.lin_s(x.to(self.lin_s.weight.dtype))
             table = ops.neighbour_table(space, self.k, ptr, loop=self.loop)
             weight = (-10.0 * (space[:, None] - take_rows(space, table)).square().sum(-1)).exp()
-        count = ops.neighbour_count(ptr, self.k, len(x), self.loop)
+        count = ops.neighbour_count(ptr, self.k, x.size(0), self.loop)
         gathered = ops.weighted_neighbours(self.lin_h(x), weight, table, count, backend=self.backend)
         both = torch.cat([self.lin_out1.weight, self.lin_out2.weight], dim=1)
         return F.linear(torch.cat([x, gathered], dim=1), both, self.lin_out2.bias)

@@ -50,7 +50,7 @@ def rest_energy(momentum: Tensor, ptr: Tensor) -> Tensor:
     Shapes:
         momentum [P, 4] float64, ptr [B+1] → [P].
     """
-    total = ops.ragged.take_rows(total_momentum(momentum, ptr), ops.batch_from_ptr(ptr, len(momentum)))
+    total = ops.ragged.take_rows(total_momentum(momentum, ptr), ops.batch_from_ptr(ptr, momentum.size(0)))
     return dot(momentum, total) / _mass(total)
 
 
@@ -67,7 +67,7 @@ def rest_frame_directions(momentum: Tensor, ptr: Tensor) -> Tensor:
     Shapes:
         momentum [P, 4] float64, ptr [B+1] → [P, 3].
     """
-    total = ops.ragged.take_rows(total_momentum(momentum, ptr), ops.batch_from_ptr(ptr, len(momentum)))
+    total = ops.ragged.take_rows(total_momentum(momentum, ptr), ops.batch_from_ptr(ptr, momentum.size(0)))
     mass = _mass(total)[:, None]
     energy, p = momentum[:, :1], momentum[:, 1:]
     total_energy, total_p = total[:, :1], total[:, 1:]

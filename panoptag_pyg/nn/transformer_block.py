@@ -53,7 +53,7 @@ class TransformerBlock(nn.Module):
 
     def forward(self, x: Tensor, ptr: Tensor, max_length: int | None = None) -> Tensor:
         qkv = _norm_linear(x, self.attention_norm, self.qkv)
-        q, k, v = qkv.view(len(x), 3, self.num_heads, self.dim // self.num_heads).unbind(1)
+        q, k, v = qkv.view(x.size(0), 3, self.num_heads, self.dim // self.num_heads).unbind(1)
         attended = ops.ragged_attention(q, k, v, ptr, ptr, max_length, max_length, backend=self.backend)
         x = x + F.dropout(self.out(attended.flatten(1)), self.dropout, self.training)
         inner = F.gelu(_norm_linear(x, self.feed_forward_norm, self.widen))

@@ -213,7 +213,7 @@ def attention_weights(q: Tensor, k: Tensor, edge_index: Tensor) -> Tensor:
     """
     query, key = edge_index
     score = (take_rows(q, query) * take_rows(k, key)).sum(-1) / math.sqrt(q.size(-1))
-    return segment_softmax(score, query, len(q))
+    return segment_softmax(score, query, q.size(0))
 
 
 def reference(

@@ -63,7 +63,7 @@ def neighbour_attention(
     Source: Chen et al., *GAPNet*, arXiv:1905.08705, eq. 3 to 5; Mikuni and Canelli, *ABCNet*, arXiv:2001.05311.
     """
     fits = centre.dim() == 3 and centre.shape == neighbour.shape and centre.shape[1:] == weight.shape
-    if not fits or score.shape != centre.shape[:2] or len(table) != len(centre):
+    if not fits or score.shape != centre.shape[:2] or table.size(0) != centre.size(0):
         shapes = ", ".join(str(list(tensor.shape)) for tensor in (centre, neighbour, score, weight))
         raise ValueError(f"expected [P, H, F], [P, H, F], [P, H] and [H, F], got {shapes}")
     floats = [centre, neighbour, score, weight]
@@ -191,7 +191,7 @@ def torch_forward(
     training: bool,
 ) -> tuple[Tensor, Tensor]:
     """The same over some hundred points at a time, so that no tensor of all edges ever exists."""
-    out = centre.new_empty(len(centre), 2, *centre.shape[1:])
+    out = centre.new_empty(centre.size(0), 2, *centre.shape[1:])
     winner = torch.empty_like(centre if training else centre[:0], dtype=torch.int16)
     for start, stop in chunks(table, weight.numel()):
         y, a, _ = _attention(centre, neighbour, score, weight, table, count, start, stop)

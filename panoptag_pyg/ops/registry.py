@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from panoptag_pyg.errors import ConfigError, suggest
+from panoptag_pyg.plugins import load_plugin_files
 
 #: Entry points of this group are called once, without arguments; each calls :func:`register_backend`.
 ENTRY_POINT_GROUP = "panoptag_pyg.ops"
@@ -321,4 +322,8 @@ def _load_plugins() -> None:
                 warnings.warn(
                     f"the backends of plug-in '{entry.name}' ({entry.value}) don't load: {error}", stacklevel=2
                 )
-        _plugins_loaded, _plugins_loading = True, False
+        try:
+            load_plugin_files()
+            _plugins_loaded = True
+        finally:
+            _plugins_loading = False

@@ -51,7 +51,7 @@ def weighted_neighbours(
     Source: Qasim et al., *Learning representations of irregular particle-detector geometry with distance-weighted
     graph networks*, arXiv:1902.07987, section 3.
     """
-    if features.dim() != 2 or table.dim() != 2 or weight.shape != table.shape or len(features) != len(table):
+    if features.dim() != 2 or table.dim() != 2 or weight.shape != table.shape or features.size(0) != table.size(0):
         shapes = list(features.shape), list(weight.shape), list(table.shape)
         raise ValueError(f"features must be [P, F], weight and table [P, k], got {shapes[0]}, {shapes[1]}, {shapes[2]}")
     dtype = torch.promote_types(features.dtype, weight.dtype)

@@ -15,7 +15,7 @@ from panoptag_pyg.errors import ConfigError, EventFileError
 from panoptag_pyg.events import EventFileWriter
 from panoptag_pyg.events.file_entry import FileEntry, describe_file
 from panoptag_pyg.events.manifest import Manifest
-from panoptag_pyg.output import refusal
+from panoptag_pyg.output import lock_folder, refusal
 from panoptag_pyg.progress import progress
 from panoptag_pyg.simulation.blocks import BlockTask, block_tasks, simulate_blocks
 from panoptag_pyg.simulation.pipeline import EVENTS_PER_BLOCK
@@ -177,7 +177,9 @@ def _claimed(folder: Path) -> Iterator[None]:
     new_folders = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = _lock(folder)
+        lock = lock_folder(folder)
+    except BlockingIOError:
+        raise EventFileError(f"{folder}: another run is writing its shards there; wait for its end") from None
     except OSError as error:
         raise EventFileError(f"{folder}: shards can't be written there: {refusal(error)}") from None
     try:
@@ -188,21 +190,3 @@ def _claimed(folder: Path) -> Iterator[None]:
         with suppress(OSError):
             for path in new_folders:  # innermost first; only empty ones go
                 path.rmdir()
-
-
-def _lock(folder: Path) -> int | None:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return None
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        # Of the folder itself: it goes with this process, however that ends, and leaves no file behind.
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise EventFileError(f"{folder}: another run is writing its shards there; wait for its end") from None
-    except OSError:  # a file system that can't lock folders
-        os.close(handle)
-        return None
-    return handle

@@ -2,8 +2,10 @@
 
 from panoptag_pyg.tasks.base import Head, Sums, Task
 from panoptag_pyg.tasks.classification import Classification, ClassificationConfig, balanced_weights
+from panoptag_pyg.tasks.event_jet_contrast import EventJetContrast
 from panoptag_pyg.tasks.flavour import FlavourTagging
 from panoptag_pyg.tasks.labels import LabelClassification, QuarkGluon
+from panoptag_pyg.tasks.masked_pfos import MaskedPFOs
 from panoptag_pyg.tasks.pfo_jet import PFOJet
 from panoptag_pyg.tasks.pileup import PFOAncestry, PFOPileup, PileupJet
 from panoptag_pyg.tasks.process import ProcessClassification
@@ -14,11 +16,13 @@ from panoptag_pyg.tasks.several import Several
 __all__ = [
     "Classification",
     "ClassificationConfig",
+    "EventJetContrast",
     "FlavourTagging",
     "Head",
     "JetMass",
     "JetPt",
     "LabelClassification",
+    "MaskedPFOs",
     "PFOAncestry",
     "PFOJet",
     "PFOPileup",

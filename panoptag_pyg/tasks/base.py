@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -25,13 +25,21 @@ class Head:
     """What a model has to put out for a task.
 
     Attributes:
-        kind: ``"jet"``, ``"event"`` or ``"pfo"``: a row of ``num_outputs`` numbers for each of these; or
-            ``"pfo_jet"``: for each PFO a score of "no jet" and one of each jet of its event, all in one row [S].
+        kind: ``"jet"``, ``"event"`` or ``"pfo"``: a row of ``num_outputs`` numbers for each of these;
+            ``"pfo_jet"``: for each PFO a score of "no jet" and one of each jet of its event, all in one row [S]; or
+            ``"jet_constituents"`` and ``"jet_event"``: a row for each jet, whose first half is of the jet's embedding
+            and whose second of the mean embedding of its constituents, or of its event's PFOs.
         num_outputs: numbers per row; 1 for ``"pfo_jet"``.
     """
 
-    kind: Literal["jet", "event", "pfo", "pfo_jet"]
+    kind: Literal["jet", "event", "pfo", "pfo_jet", "jet_constituents", "jet_event"]
     num_outputs: int
+
+    @property
+    def rows(self) -> Level:
+        """What has a row each: ``"jet"``, ``"event"`` or ``"pfo"``."""
+        first = self.kind.partition("_")[0]
+        return first  # type: ignore[return-value]
 
 
 class Task(nn.Module):
@@ -52,12 +60,15 @@ class Task(nn.Module):
         num_outputs: width of the model's output.
         class_names: names of the outputs, where they are classes.
         columns: unit and meaning of what :meth:`answers` gives, by name.
+        draws: whether :meth:`prepare` draws random numbers: the model is shown something else than the events
+            themselves, and no truth is needed. So do the tasks of pre-training.
     """
 
     Config: ClassVar[type[StrictConfig]]
     name: ClassVar[str] = ""
     kind: ClassVar[str] = ""
     columns: ClassVar[Mapping[str, tuple[str, str]]] = {}
+    draws: bool = False
     level: Level = "jet"
     needs: frozenset[str] = frozenset()
     processes: tuple[str, ...] = ()
@@ -82,12 +93,45 @@ class Task(nn.Module):
         """The model's output for one of :meth:`parts`."""
         return output
 
+    def part_batch(self, batch: HeteroData, part: str) -> HeteroData:
+        """What :meth:`prepare` made of the batch for one of :meth:`parts`."""
+        return batch
+
     def fit(self, dataset: EventDataset) -> None:
         """Take from the training data what the task needs to know of it; nothing by default.
 
         Raises:
             ConfigError: if the data can't teach the task anything.
         """
+
+    def prepare(self, batch: HeteroData) -> HeteroData:
+        """The batch with what this task draws at random noted in it; the batch itself, unless the task :attr:`draws`.
+
+        Random numbers come from torch's own generator on the batch's device, so that a resumed run draws the same.
+        The given batch isn't changed.
+
+        Args:
+            batch: the batch, after augmentation.
+        """
+        return batch
+
+    def outputs(self, model: Callable[[HeteroData], Any], batch: HeteroData) -> Any:
+        """The model's answer for what the task shows it of a batch; by default for the batch.
+
+        Args:
+            model: called with a batch.
+            batch: as :meth:`prepare` gives it.
+        """
+        return model(batch)
+
+    def measure(self, model: Callable[[HeteroData], Any], batch: HeteroData) -> Sums:
+        """:meth:`sums` of the model's :meth:`outputs`.
+
+        Args:
+            model: called with a batch.
+            batch: as :meth:`prepare` gives it.
+        """
+        return self.sums(self.outputs(model, batch), batch)
 
     def sums(self, output: Any, batch: HeteroData) -> Sums:
         """Numerator and denominator of ``"loss"`` and of each metric on one batch.
@@ -125,8 +169,12 @@ class Task(nn.Module):
         Shapes:
             returns float64 [parts].
         """
-        parts = self.loss_parts(self.sums(blank_output(self.head, batch), batch))
+        parts = self.loss_parts(self.sums(self.blank(batch), batch))
         return torch.stack([norm.double() for _, _, norm in parts])
+
+    def blank(self, batch: HeteroData) -> Any:
+        """Zeros in place of :meth:`outputs`."""
+        return blank_output(self.head, batch)
 
     def finish(self, metrics: dict[str, float], stage: str) -> None:
         """Complete the numbers of an epoch, once all sums are divided; nothing by default.
@@ -169,10 +217,28 @@ def blank_output(head: Head | Mapping[str, Head], batch: HeteroData) -> Any:
     if head.kind == "pfo_jet":
         shape: tuple[int, ...] = (int(((batch["jet"].ptr.diff() + 1) * batch["pfo"].ptr.diff()).sum()),)
     else:
-        rows = len(batch["pfo"].ptr) - 1 if head.kind == "event" else len(batch[head.kind].x)
+        rows = len(batch["pfo"].ptr) - 1 if head.kind == "event" else len(batch[head.rows].x)
         shape = (rows, head.num_outputs)
     # Sums over a batch keep all their digits.
     return torch.zeros(shape, dtype=torch.float64, device=device)
+
+
+def prepared(task: Task, batch: HeteroData, number: int) -> HeteroData:
+    """The batch as :meth:`Task.prepare` makes it, with random numbers of its own: the same each time that it is asked.
+
+    For validation, whose losses are to be compared between epochs; the generators are left as they were.
+
+    Args:
+        task: the task.
+        batch: the batch.
+        number: of the batch, by which it gets other random numbers than the others.
+    """
+    if not task.draws:
+        return batch
+    device = batch["pfo"].x.device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(number)
+        return task.prepare(batch)
 
 
 def truth_columns(task: Task) -> list[Column]:

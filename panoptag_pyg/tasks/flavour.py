@@ -66,7 +66,8 @@ class FlavourTagging(Classification):
             return
         _, weight = dataset.event_weights()
         if self.event_weights and len(weight) and (np.abs(weight) != abs(weight[0])).any():
-            counts = class_sums(self, dataset)[1]
+            counts, sums = class_sums(self, dataset)
         else:  # the counts alone, which manifests know and files keep in one column
-            counts = torch.as_tensor(dataset.class_counts())
-        self.class_weights.copy_(balanced_weights(counts))
+            counts = sums = torch.as_tensor(dataset.class_counts())
+        self.class_weights.copy_(balanced_weights(sums))
+        self.counts = counts.tolist()

@@ -1,4 +1,4 @@
-"""Tasks by name, so that a recipe can ask for one."""
+"""Name → task, so that a recipe can ask for one; others add theirs by entry point or file."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ from typing import Any
 
 from panoptag_pyg.config import StrictConfig, validate
 from panoptag_pyg.errors import ConfigError, suggest
+from panoptag_pyg.plugins import load_entry_points, load_plugin_files
 from panoptag_pyg.tasks.base import Task
 
+#: An entry point of this group is a module or function whose loading registers tasks.
+ENTRY_POINT_GROUP = "panoptag_pyg.tasks"
+
 _TASKS: dict[str, type[Task]] = {}
+_plugins_loaded = False
 
 
 def register_task(name: str) -> Callable[[type[Task]], type[Task]]:
@@ -30,8 +35,17 @@ def register_task(name: str) -> Callable[[type[Task]], type[Task]]:
 
 
 def task_names() -> tuple[str, ...]:
-    """Names of all registered tasks."""
-    return tuple(sorted(_TASKS))
+    """Names of all registered tasks, those of other packages and files included."""
+    return tuple(sorted(_known()))
+
+
+def _known() -> dict[str, type[Task]]:
+    global _plugins_loaded
+    if not _plugins_loaded:
+        _plugins_loaded = True
+        load_entry_points(ENTRY_POINT_GROUP)
+    load_plugin_files()
+    return _TASKS
 
 
 def task_of(name: str) -> type[Task]:
@@ -40,7 +54,7 @@ def task_of(name: str) -> type[Task]:
     Raises:
         ConfigError: for an unknown name, with the nearest one.
     """
-    if name not in _TASKS:
+    if name not in _known():
         raise ConfigError(f"there is no task '{name}'{suggest(name, _TASKS)}")
     return _TASKS[name]
 
@@ -57,7 +71,7 @@ def task_config(name: str, options: dict[str, Any], source: str = "task", prefix
     Raises:
         ConfigError: for an unknown name, an unknown option or a value that doesn't fit.
     """
-    if name not in _TASKS:
+    if name not in _known():
         raise ConfigError(f"{source}: unknown task '{name}'{suggest(name, _TASKS)}")
     return validate(_TASKS[name].Config, options, source, prefix)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import torch
@@ -17,6 +18,8 @@ from panoptag_pyg.tasks.base import Head, Sums, Task, divided
 from panoptag_pyg.tasks.registry import register_task, task_config, task_names, task_of
 
 _RESERVED = ("task", "weight")
+#: Where a batch keeps what each task made of it.
+VIEWS = "views"
 
 
 class SeveralConfig(StrictConfig):
@@ -98,6 +101,42 @@ class Several(Task):
     def part_output(self, output: Mapping[str, Tensor], part: str) -> Tensor:
         return output[part]
 
+    @property
+    def draws(self) -> bool:  # type: ignore[override]
+        """Whether one of the tasks does."""
+        return any(task.draws for task in self.parts().values())
+
+    def prepare(self, batch: HeteroData) -> HeteroData:
+        """The batch; for each task that draws, with that task's own beside it: the others see the events themselves."""
+        views = {name: task.prepare(batch) for name, task in self.parts().items() if task.draws}
+        if not views:
+            return batch
+        batch = copy.copy(batch)
+        batch[VIEWS] = views
+        return batch
+
+    def outputs(self, model: Callable[[HeteroData], Any], batch: HeteroData) -> dict[str, Tensor]:
+        """Each task's, by name; tasks that draw each call the model for themselves, all others once together.
+
+        Args:
+            model: called with a batch, gives a table of outputs by name.
+            batch: as :meth:`prepare` gives it.
+        """
+        parts = self.parts()
+        shared = None if all(task.draws for task in parts.values()) else model(batch)
+        found = {}
+        for name, task in parts.items():
+            own = _Selected(model if task.draws else (lambda _: shared), name)
+            found[name] = task.outputs(own, self.part_batch(batch, name))
+        return found
+
+    def part_batch(self, batch: HeteroData, part: str) -> HeteroData:
+        """The batch as that task prepared it."""
+        return batch[VIEWS][part] if self.tasks[part].draws else batch
+
+    def blank(self, batch: HeteroData) -> dict[str, Tensor]:
+        return {name: task.blank(self.part_batch(batch, name)) for name, task in self.parts().items()}
+
     def fit(self, dataset: EventDataset) -> None:
         """Fit each task."""
         for task in self.parts().values():
@@ -113,7 +152,7 @@ class Several(Task):
         sums: Sums = {}
         loss = []
         for name, task in self.parts().items():
-            own = task.sums(output[name], batch)
+            own = task.sums(output[name], self.part_batch(batch, name))
             loss.append(self.weights[name] * divided(*own["loss"]))
             sums |= {f"{name}_{metric}": pair for metric, pair in own.items()}
         total = torch.stack(loss).sum()
@@ -138,6 +177,16 @@ class Several(Task):
 
     def __repr__(self) -> str:
         return f"Several({', '.join(f'{weight:g} {name}' for name, weight in self.weights.items())})"
+
+
+class _Selected:
+    """One output of a model that gives several."""
+
+    def __init__(self, model: Callable[[HeteroData], Any], name: str) -> None:
+        self.model, self.name = model, name
+
+    def __call__(self, batch: HeteroData) -> Tensor:
+        return self.model(batch)[self.name]
 
 
 def _checked(name: str, table: dict[str, Any]) -> dict[str, Any]:

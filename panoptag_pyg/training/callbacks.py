@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from panoptag_pyg.output import write_text
+from panoptag_pyg.progress import redraws
 from panoptag_pyg.training.averaging import averaged_weights
 from panoptag_pyg.training.checkpoint import BEST, LAST
 from panoptag_pyg.training.position import Position, position
@@ -40,10 +41,12 @@ class Reporter(Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.events = 0
+        # A resumed epoch begins where it was stopped; its rate counts what is done now.
+        self.before = trainer.datamodule.events_before(trainer.current_epoch) * trainer.world_size  # type: ignore[attr-defined]
         self.total = len(trainer.datamodule.training)  # type: ignore[attr-defined]
         self.label = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         self.start = self.last_loss = self.last_line = time.monotonic()
-        if trainer.is_global_zero and self.console.is_terminal:
+        if trainer.is_global_zero and redraws(self.console):
             self.bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -54,7 +57,7 @@ class Reporter(Callback):
                 console=self.console,
                 transient=True,
             )
-            self.task = self.bar.add_task(self.label, total=self.total, rate="", loss="")
+            self.task = self.bar.add_task(self.label, total=self.total, completed=self.before, rate="", loss="")
             self.bar.start()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -64,14 +67,15 @@ class Reporter(Callback):
         if not trainer.is_global_zero:
             return
         rate = f"{self.events / max(self.seconds, 1e-9):,.0f} events/s"
+        done = min(self.before + self.events, self.total)
         if self.bar is not None:
-            self.bar.update(self.task, completed=min(self.events, self.total), rate=rate)
+            self.bar.update(self.task, completed=done, rate=rate)
             if now - self.last_loss >= LOSS_INTERVAL:
                 self.last_loss = now
                 self.bar.update(self.task, loss=f"loss {float(outputs['batch_loss']):.4f}")
         elif now - self.last_line >= PLAIN_INTERVAL:
             self.last_line = now
-            self.console.print(f"{self.label}: {self.events}/{self.total} events, {rate}")
+            self.console.print(f"{self.label}: {done}/{self.total} events, {rate}")
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         # The rate is that of training alone; the device may still be busy with the last batches.

@@ -16,6 +16,7 @@ from torch import nn
 from panoptag_pyg.errors import CheckpointError, ConfigError
 from panoptag_pyg.output import atomic_output
 from panoptag_pyg.tasks import Head, Task, build_task
+from panoptag_pyg.training.hub_folder import CONFIG, WEIGHTS, is_hub_folder, read_hub_folder
 from panoptag_pyg.training.recipe import Recipe
 
 #: Key of our own entry in a checkpoint: strings and numbers only.
@@ -32,7 +33,8 @@ def load_tagger(path: str | os.PathLike[str]) -> tuple[nn.Module, Recipe]:
     """The trained tagger of a run, ready to tag, and the recipe that made it.
 
     Args:
-        path: a run folder (its ``best.ckpt`` is taken) or a checkpoint.
+        path: a run folder (its ``best.ckpt`` is taken), a checkpoint, or a folder with ``config.json`` and
+            ``model.safetensors``.
 
     Returns:
         the model in evaluation mode on the CPU, and its recipe.
@@ -57,6 +59,24 @@ def load_task(path: str | os.PathLike[str]) -> Task:
     return _filled(build_task(section.name, **section.options), TASK_PREFIX, section.name, checkpoint, file)
 
 
+def load_parts(checkpoint: dict[str, Any], file: Path) -> tuple[nn.Module, Task]:
+    """The tagger and the task of a checkpoint that was read, both in evaluation mode.
+
+    Args:
+        checkpoint: as it was loaded.
+        file: what an error calls it.
+
+    Raises:
+        CheckpointError: if the weights don't fit the recipe.
+    """
+    recipe = checkpoint_recipe(checkpoint, file)
+    task = build_task(recipe.task.name, **recipe.task.options)
+    return (
+        _filled(build_model(recipe), MODEL_PREFIX, recipe.model.name, checkpoint, file),
+        _filled(task, TASK_PREFIX, recipe.task.name, checkpoint, file),
+    )
+
+
 def _filled(module: _Module, prefix: str, name: str, checkpoint: dict[str, Any], file: Path) -> _Module:
     """``module`` with the weights that stand under ``prefix`` in the checkpoint, in evaluation mode."""
     weights = {
@@ -71,19 +91,48 @@ def _filled(module: _Module, prefix: str, name: str, checkpoint: dict[str, Any],
     return module.eval()
 
 
+def refuse_diverged(model: nn.Module) -> None:
+    """Refuse a tagger that can't give any score.
+
+    Args:
+        model: the tagger.
+
+    Raises:
+        CheckpointError: if a weight is not finite, or a statistic that it keeps is not a number.
+    """
+    bad = next((name for name, values in model.named_parameters() if not values.isfinite().all()), None)
+    # A buffer may hold an infinity for good reason, as a mask does.
+    bad = bad or next((name for name, values in model.named_buffers() if values.isnan().any()), None)
+    if bad is not None:
+        raise CheckpointError(
+            f"the tagger's {bad} is not finite: its training has diverged; see metrics.csv and lower the learning rate"
+        )
+
+
 def build_model(recipe: Recipe) -> nn.Module:
     """The untrained tagger that the recipe describes; its outputs are those of the recipe's task.
 
     Raises:
         ConfigError: for an unknown tagger or option.
     """
-    from panoptag_pyg.models import build_tagger, with_heads
+    from panoptag_pyg.models import build_tagger, linear_heads, with_heads
 
     head = build_task(recipe.task.name, **recipe.task.options).head
     given: dict[str, Any] = {"num_classes": head.num_outputs} if isinstance(head, Head) else {}
     if recipe.data.jet_features is not None:
         given["jet_features"] = tuple(recipe.data.jet_features)
-    return with_heads(build_tagger(recipe.model.name, **{**given, **recipe.model.options}), head)
+    model = with_heads(build_tagger(recipe.model.name, **{**given, **recipe.model.options}), head)
+    return linear_heads(model) if recipe.train.linear_probe else model
+
+
+def checkpoint_files(path: str | os.PathLike[str]) -> list[Path]:
+    """The files that a trained tagger is read from: its checkpoint, or weights and configuration of a hub folder.
+
+    Raises:
+        CheckpointError: if there is none.
+    """
+    file = find_checkpoint(path)
+    return [file, file.with_name(CONFIG)] if file.suffix == Path(WEIGHTS).suffix else [file]
 
 
 def needed_fields(*modules: nn.Module) -> frozenset[str]:
@@ -92,17 +141,21 @@ def needed_fields(*modules: nn.Module) -> frozenset[str]:
 
 
 def find_checkpoint(path: str | os.PathLike[str], name: str = BEST) -> Path:
-    """The checkpoint that a path means: itself, or the one in a run folder.
+    """The checkpoint that a path means: itself, the one in a run folder, or a hub folder's ``model.safetensors``.
 
     Args:
-        path: a checkpoint or a run folder.
+        path: a checkpoint, a run folder or a hub folder (also by its ``config.json``).
         name: the file in a run folder. Default ``best.ckpt``.
 
     Raises:
         CheckpointError: if there is none.
     """
     file = Path(path)
+    if file.name == CONFIG and file.is_file():
+        return file.with_name(WEIGHTS)
     if file.is_dir():
+        if name == BEST and not (file / name).is_file() and is_hub_folder(file):
+            return file / WEIGHTS
         file = file / name
         if not file.is_file():
             raise CheckpointError(f"{path}: no {name} in it; is it a run folder, and did its first epoch finish?")
@@ -114,10 +167,14 @@ def find_checkpoint(path: str | os.PathLike[str], name: str = BEST) -> Path:
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Everything in a checkpoint, on the CPU; tensors and plain values only, so that reading never runs code.
 
+    Of a hub folder's weights (``*.safetensors``) it gives what a checkpoint would hold.
+
     Raises:
         CheckpointError: if it can't be read, is no checkpoint of ours, or holds anything but data.
     """
     path = Path(path)
+    if path.suffix == Path(WEIGHTS).suffix:
+        return read_hub_folder(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch remarks on the pickle protocol of foreign files
@@ -132,7 +189,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise CheckpointError(f"{path}: not a checkpoint, or cut short") from error
     except PermissionError as error:
         raise CheckpointError(f"{path}: no permission to read it") from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except Exception as error:  # an unpickler that is given other bytes may stumble anywhere
         raise CheckpointError(f"{path}: not a checkpoint, or cut short") from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(ENTRY), dict):
         raise CheckpointError(f"{path}: a torch file, but not a checkpoint that panoptag train wrote")

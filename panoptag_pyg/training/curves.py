@@ -50,7 +50,7 @@ def curves_figure(rows: Sequence[dict[str, Any]], title: str = "") -> Figure:
 
     from panoptag_pyg.evaluation.style import CURVE_COLOURS, MODEL_COLOUR
 
-    panels = _panels(rows)
+    panels = panel_names(rows)
     columns = min(COLUMNS, len(panels))
     lines = -(-len(panels) // columns)
     figure = Figure(figsize=(3.9 * columns, 3.0 * lines + (0.3 if title else 0)))
@@ -80,7 +80,7 @@ def curves_figure(rows: Sequence[dict[str, Any]], title: str = "") -> Figure:
     return figure
 
 
-def _panels(rows: Sequence[dict[str, Any]]) -> list[str]:
+def panel_names(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Names of what is drawn: the loss first, the learning rate last."""
     names = [name.removeprefix("val_") for name in (rows[-1] if rows else {}) if name.startswith("val_")]
     names.sort(key=lambda name: name != "loss")

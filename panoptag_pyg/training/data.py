@@ -14,7 +14,7 @@ from torch_geometric.data import HeteroData
 
 from panoptag_pyg.errors import EventFileError
 from panoptag_pyg.events import EventDataset, EventLoader
-from panoptag_pyg.training.augmentation import Augmentation
+from panoptag_pyg.events.augmentation import Augmentation
 from panoptag_pyg.training.position import Position, position
 from panoptag_pyg.training.process_weights import process_factors
 from panoptag_pyg.training.recipe import DataSection
@@ -67,6 +67,8 @@ class TaggerData(pl.LightningDataModule):
         else:
             self.training = dataset
             self.validation = open_dataset(_paths(validation), section, fields, processes)
+        self.training = _some(self.training, section.max_events, section.split_seed)
+        self.validation = _some(self.validation, section.max_validation_events, section.split_seed)
         for name, part, paths in (
             ("training", self.training, data),
             ("validation", self.validation, data if validation is None else validation),
@@ -116,7 +118,12 @@ class TaggerData(pl.LightningDataModule):
         loader = self.loader(training=True, epoch=epoch, start=self.first_batch(epoch))
         module: Any = trainer.lightning_module
         augment = Augmentation(module.recipe.augmentation)
-        return LazyLoader(loader, augment, trainer.accumulate_grad_batches, module.task.loss_norms)
+        task = module.task
+
+        def change(batch: HeteroData) -> HeteroData:
+            return task.prepare(augment(batch))
+
+        return LazyLoader(loader, change, trainer.accumulate_grad_batches, task.loss_norms)
 
     def val_dataloader(self) -> EventLoader:
         return self.loader(training=False)
@@ -124,6 +131,11 @@ class TaggerData(pl.LightningDataModule):
     def first_batch(self, epoch: int) -> int:
         """Batches of ``epoch`` that were done before the run was resumed."""
         return self.begun.batches if epoch == self.begun.epoch else 0
+
+    def events_before(self, epoch: int) -> int:
+        """Training events of ``epoch`` that were done before the run was resumed, on this rank."""
+        batches = self.first_batch(epoch)
+        return sum(map(len, map(self.loader(training=True, epoch=epoch).batch_events, range(batches))))
 
     def batch_names(self, epoch: int, batches: Iterable[int]) -> EventDataset:
         """The training events in some batches of this rank, counted from the beginning of ``epoch``."""
@@ -257,6 +269,14 @@ def held_out_events(num_events: int, fraction: float, seed: int) -> np.ndarray:
     """
     order = np.random.default_rng((seed, 2)).permutation(num_events)
     return np.sort(order[: round(fraction * num_events)])
+
+
+def _some(dataset: EventDataset, number: int | None, seed: int) -> EventDataset:
+    """So many of the events, drawn at random: a smaller number is part of a larger one."""
+    if number is None or number >= len(dataset):
+        return dataset
+    order = np.random.default_rng((seed, 3)).permutation(len(dataset))
+    return dataset.select(np.sort(order[:number]))
 
 
 def _paths(paths: Paths) -> list[str | Path]:

@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
+from torch_geometric.data import HeteroData
 
 from panoptag_pyg.errors import ConfigError, PanopTagError
 from panoptag_pyg.output import write_text
@@ -29,8 +30,10 @@ from panoptag_pyg.training.checkpoint import LAST, SafeCheckpointIO, build_model
 from panoptag_pyg.training.compilation import compile_model
 from panoptag_pyg.training.cpu import cpu_threads
 from panoptag_pyg.training.data import Paths, TaggerData, epochs_done
-from panoptag_pyg.training.launch import devices_and_nodes
+from panoptag_pyg.training.data_card import training_card
+from panoptag_pyg.training.launch import accelerator_of, devices_and_nodes
 from panoptag_pyg.training.module import TaggerModule
+from panoptag_pyg.training.pretrained import Start, begin
 from panoptag_pyg.training.process_weights import check_weighted
 from panoptag_pyg.training.provenance import provenance
 from panoptag_pyg.training.quiet import quiet_lightning
@@ -44,9 +47,11 @@ from panoptag_pyg.training.run_folder import (
     check_resumable,
     drop_stillborn,
     earlier_seconds,
+    earlier_start,
     is_main_process,
     prepare_output,
     save_summary,
+    taken_before,
 )
 from panoptag_pyg.training.trial import check_precision
 
@@ -112,7 +117,15 @@ def train(
     datamodule = TaggerData(recipe.data, data, validation, recipe.train.seed, fields, task.processes)
     check_weighted(recipe.data.process_weights, task)
     task.fit(datamodule.training)
+    sample = datamodule.normalisation_sample()
+    card = training_card(datamodule, needed_fields(model), sample)
     last = output / LAST if resume and (output / LAST).is_file() else None
+    if last is None:
+        fit_normalisation(model, sample)
+        start = begin(model, task, recipe)
+    else:  # what it began from may be gone by now
+        start = Start(taken_before(last))
+    del sample
     module = TaggerModule(
         model,
         task,
@@ -121,31 +134,35 @@ def train(
             recipe.train.max_epochs, recipe.train.accumulate_batches
         ),  # asked for when the number of ranks is known
         {"training": len(datamodule.training), "validation": len(datamodule.validation)},
+        start.taken,
+        card,
     )
     if last is not None:
         check_resumable(last, module)
-    else:
-        fit_normalisation(model, datamodule)
 
     # Reads and validates all events, validation's too: what is wrong with them must show before anything is written.
     summary = _summary(recipe, module, datamodule, earlier_seconds(output) if last is not None else 0.0)
+    summary["start"] = start.sentence() if start.source else earlier_start(output) if last is not None else ""
     checkpoints, watch = RunCheckpoints(output, recipe.train.checkpoint_every_steps), InterruptWatch()
     with quiet_lightning(), cpu_threads(recipe.train.threads), _signals_restored():
-        own = [Reporter(), MetricsFile(output / METRICS), checkpoints, watch, RunRecord(output)]
+        reporter = Reporter()
+        own = [reporter, MetricsFile(output / METRICS), checkpoints, watch, RunRecord(output)]
         trainer = _trainer(recipe, output, own, callbacks)
         compile_model(model, recipe.train.compile, trainer.strategy.root_device)
         summary |= provenance(trainer.strategy.root_device)
-        start = time.monotonic()
+        clock = time.monotonic()
         try:
             if is_main_process():
                 prepare_output(output, overwrite)
                 write_text(output / RECIPE, resolved_text(recipe))
             save_summary(output, summary)
+            if start.source and is_main_process():
+                reporter.console.print(start.sentence())
             trainer.fit(module, datamodule=datamodule, ckpt_path=last)
         except (PanopTagError, OSError, torch.OutOfMemoryError) as error:
             drop_stillborn(output)
             if (output / LAST).exists():
-                _finish(summary, "failed", trainer, checkpoints, start)
+                _finish(summary, "failed", trainer, checkpoints, clock)
                 with suppress(PanopTagError, OSError):
                     save_summary(output, summary)
             if isinstance(error, torch.OutOfMemoryError):
@@ -157,21 +174,21 @@ def train(
         except (SystemExit, KeyboardInterrupt) as stop:
             if watch.reason is None and not isinstance(stop, KeyboardInterrupt):
                 raise
-            _finish(summary, "interrupted", trainer, checkpoints, start)
+            _finish(summary, "interrupted", trainer, checkpoints, clock)
             save_summary(output, summary)
             kept = checkpoints.kept
             batches = f", and {kept.batches} batches of the next" if kept.batches else ""
             raise TrainingInterrupted(f"stopped; epochs kept in {output}: {kept.epoch}{batches}") from stop
-        _finish(summary, "finished", trainer, checkpoints, start)
+        _finish(summary, "finished", trainer, checkpoints, clock)
     save_summary(output, summary)
     return Run(output, summary, is_main_process())
 
 
-def fit_normalisation(model: nn.Module, data: TaggerData) -> None:
-    """Let a model that normalises its inputs take their means and scales from training events."""
+def fit_normalisation(model: nn.Module, sample: HeteroData) -> None:
+    """Let a model that normalises its inputs take their means and scales from a sample of the training events."""
     fit = getattr(model, "fit_normalisation", None)
     if callable(fit):
-        fit(data.normalisation_sample())
+        fit(sample)
 
 
 def _trainer(recipe: Recipe, output: Path, own: list[Callback], further: list[Callback] | None) -> pl.Trainer:
@@ -184,7 +201,7 @@ def _trainer(recipe: Recipe, output: Path, own: list[Callback], further: list[Ca
         callbacks.append(Patience(section.early_stopping))
     try:
         trainer = pl.Trainer(
-            accelerator=section.accelerator,
+            accelerator=accelerator_of(section),
             devices=devices,
             num_nodes=num_nodes,
             precision=section.precision,
@@ -218,6 +235,7 @@ def _summary(recipe: Recipe, module: TaggerModule, data: TaggerData, seconds: fl
         "parameters": sum(p.numel() for p in module.model.parameters() if p.requires_grad),
         "task": {"name": recipe.task.name, **module.task.summary()},
         "data": data.summary(),
+        "data_card": module.data_card.to_dict(),
         "notes": module.task.notes(),
         "epochs": 0,
         "best_epoch": 0,

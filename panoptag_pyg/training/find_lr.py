@@ -16,15 +16,17 @@ from torch_geometric.data import HeteroData
 
 from panoptag_pyg import __version__
 from panoptag_pyg.errors import ConfigError
+from panoptag_pyg.events.augmentation import Augmentation
 from panoptag_pyg.output import atomic_output, write_json
 from panoptag_pyg.progress import progress
 from panoptag_pyg.tasks import build_task
-from panoptag_pyg.training.augmentation import Augmentation
 from panoptag_pyg.training.budget import with_budget
 from panoptag_pyg.training.checkpoint import build_model, needed_fields
 from panoptag_pyg.training.cpu import cpu_threads
 from panoptag_pyg.training.data import Paths, TaggerData
 from panoptag_pyg.training.engine import fit_normalisation
+from panoptag_pyg.training.launch import accelerator_of
+from panoptag_pyg.training.pretrained import begin, freeze
 from panoptag_pyg.training.process_weights import check_weighted
 from panoptag_pyg.training.quiet import quiet_lightning
 from panoptag_pyg.training.recipe import Recipe
@@ -149,7 +151,8 @@ def find_lr(
         )
         check_weighted(recipe.data.process_weights, task)
         task.fit(datamodule.training)
-        fit_normalisation(model, datamodule)
+        fit_normalisation(model, datamodule.normalisation_sample())
+        freeze(model, task, recipe.train, begin(model, task, recipe).taken)
         recipe = with_budget(recipe, model, task, datamodule, device)
         trial = Trial(model, task, recipe.train, device)
         batches, augment = _endless(datamodule), Augmentation(recipe.augmentation)
@@ -198,7 +201,7 @@ def device_of(recipe: Recipe) -> torch.device:
         ConfigError: if it isn't there, or can't do the recipe's precision.
     """
     try:
-        device = Fabric(accelerator=recipe.train.accelerator, devices=1).device
+        device = Fabric(accelerator=accelerator_of(recipe.train), devices=1).device
     except (MisconfigurationException, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"train.accelerator = {recipe.train.accelerator!r} can't be used here ({reason})") from error

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from panoptag_pyg.errors import PanopTagError
 from panoptag_pyg.events import EventDataset
+from panoptag_pyg.tasks.base import prepared
 from panoptag_pyg.training.position import of_all_ranks
 
 #: Values that a GPU may have under way before the oldest is looked at: two steps' losses and gradients. Waiting for
@@ -126,8 +127,8 @@ def _without_finite_loss(module: Any, events: EventDataset) -> EventDataset:
     module.model.eval()
     bad = []
     for number in range(len(events)):
-        batch = events.get_batch([number]).to(module.device)
-        parts = module.task.loss_parts(module.task.sums(module.model(batch), batch))
+        batch = prepared(module.task, events.get_batch([number]).to(module.device), number)
+        parts = module.task.loss_parts(module.task.measure(module.model, batch))
         if not all(bool(torch.isfinite(torch.stack(pair)).all()) for _, *pair in parts):
             bad.append(number)
     module.model.train()

@@ -1,13 +1,27 @@
-"""How many processes train where somebody else has started them: ``torchrun`` or Slurm."""
+"""Where to train, and how many processes do where somebody else has started them: ``torchrun`` or Slurm."""
 
 from __future__ import annotations
 
 import os
 from typing import Any
 
+import torch
 from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 
 from panoptag_pyg.training.recipe import TrainSection
+
+
+def accelerator_of(section: TrainSection) -> str:
+    """``train.accelerator``, where ``"auto"`` means a CUDA GPU if there is one, else the CPU.
+
+    Lightning's own ``"auto"`` takes Apple's GPUs too. They have no float64, in which four-momenta are computed.
+
+    Args:
+        section: the recipe's ``[train]``.
+    """
+    if section.accelerator != "auto":
+        return section.accelerator
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def devices_and_nodes(section: TrainSection) -> tuple[Any, int]:

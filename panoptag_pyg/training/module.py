@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -13,7 +14,9 @@ from torch_geometric.data import HeteroData
 from panoptag_pyg import __version__
 from panoptag_pyg.errors import PanopTagError
 from panoptag_pyg.tasks import Sums, Task
+from panoptag_pyg.tasks.base import prepared
 from panoptag_pyg.training.checkpoint import ENTRY
+from panoptag_pyg.training.data_card import TrainingCard
 from panoptag_pyg.training.finite import FiniteWatch
 from panoptag_pyg.training.optimizer import build_optimizer
 from panoptag_pyg.training.position import (
@@ -23,6 +26,7 @@ from panoptag_pyg.training.position import (
     saved_position,
     set_random_state,
 )
+from panoptag_pyg.training.pretrained import freeze, parameter_groups
 from panoptag_pyg.training.recipe import Recipe
 from panoptag_pyg.training.schedule import WarmupCosineRestarts
 from panoptag_pyg.training.step_loss import NORMS, reach_all, step_loss
@@ -43,6 +47,9 @@ class TaggerModule(pl.LightningModule):
         recipe: stored in every checkpoint; its ``[train]`` says how to optimise.
         num_steps: called once training starts; optimiser steps of the whole run on this rank.
         data_summary: numbers of events that a resumed run must find again.
+        taken: pieces of the model that an earlier run gave, as :func:`~panoptag_pyg.training.pretrained.pieces` calls
+            them. Default: none.
+        data_card: what the training events are; stored in every checkpoint. Default: nothing is known of them.
     """
 
     def __init__(
@@ -52,6 +59,8 @@ class TaggerModule(pl.LightningModule):
         recipe: Recipe,
         num_steps: Callable[[], int],
         data_summary: dict[str, int] | None = None,
+        taken: Sequence[str] = (),
+        data_card: TrainingCard | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -59,6 +68,9 @@ class TaggerModule(pl.LightningModule):
         self.recipe = recipe
         self.num_steps = num_steps
         self.data_summary = data_summary or {}
+        self.taken = tuple(taken)
+        self.frozen = freeze(model, task, recipe.train, self.taken)
+        self.data_card = data_card or TrainingCard()
         #: Numbers of the epoch that just ended, as logged.
         self.epoch_metrics: dict[str, float] = {}
         self._sums: dict[str, Tensor] = {}
@@ -70,7 +82,7 @@ class TaggerModule(pl.LightningModule):
         return self.model(batch)
 
     def training_step(self, batch: HeteroData, batch_index: int) -> dict[str, Tensor]:
-        sums = self.task.sums(self.model(batch), batch)
+        sums = self.task.measure(self.model, batch)
         self._add("train", sums)
         loss = _ratio(*sums["loss"])
         step = self._of_step(sums, loss, batch, batch_index)
@@ -95,7 +107,7 @@ class TaggerModule(pl.LightningModule):
             # Lightning divides by the batches, and DDP by the ranks.
             share = step_loss(parts, norms, ranks * accumulated)
         self.finite.look(value, "loss", self._batches(batch_index, batch_index))
-        return reach_all(share, self.model) if ranks > 1 else share
+        return reach_all(share, self) if ranks > 1 else share
 
     def _batches(self, first: int, last: int) -> range:
         """Batches ``first`` to ``last`` of this sitting, counted from the beginning of the epoch."""
@@ -125,7 +137,9 @@ class TaggerModule(pl.LightningModule):
             self.finite.look(norm, "gradient", self._batches(first, last))
 
     def validation_step(self, batch: HeteroData, batch_index: int) -> None:
-        self._add("val", self.task.sums(self.model(batch), batch))
+        # What a task draws at random is the same in every epoch, so that losses differ by the weights alone.
+        batch = prepared(self.task, batch, batch_index * self.trainer.world_size + self.global_rank)
+        self._add("val", self.task.measure(self.model, batch))
 
     def on_train_start(self) -> None:
         self.trainer.datamodule.begun.check(self.trainer.world_size)  # type: ignore[attr-defined]
@@ -136,6 +150,8 @@ class TaggerModule(pl.LightningModule):
         # What a loader used to draw when it began: committed results hold with it.
         torch.empty((), dtype=torch.int64).random_()
         self._sums.clear()
+        for module in self.frozen:
+            module.eval()
         if self._resumed is not None:
             set_random_state(self._resumed["random"], self.device)
             self._sums = {name: pair.to(self.device) for name, pair in self._resumed["sums"].items()}
@@ -169,7 +185,7 @@ class TaggerModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         train = self.recipe.train
-        optimizer = build_optimizer(self.parameters(), train)
+        optimizer = build_optimizer(parameter_groups(self.model, self.task, train, self.taken), train)
         num_steps = self.num_steps()
         epoch = num_steps / train.max_epochs
         warmup = round(train.warmup_epochs * epoch)
@@ -191,6 +207,8 @@ class TaggerModule(pl.LightningModule):
             "version": __version__,
             "data": dict(self.data_summary),
             "metrics": dict(self.epoch_metrics),
+            "taken": list(self.taken),
+            "data_card": json.dumps(self.data_card.to_dict()),
         }
         if saved_position(checkpoint).batches:
             sums = {name: pair.cpu() for name, pair in self._sums.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,11 +11,13 @@ from torch import nn
 from panoptag_pyg.training.recipe import TrainSection
 
 
-def build_optimizer(parameters: Iterable[nn.Parameter], train: TrainSection) -> torch.optim.AdamW:
+def build_optimizer(
+    parameters: Iterable[nn.Parameter] | list[dict[str, Any]], train: TrainSection
+) -> torch.optim.AdamW:
     """AdamW at the recipe's rate and weight decay.
 
     Args:
-        parameters: what it moves.
+        parameters: what it moves, or groups of it with rates of their own.
         train: the recipe's ``[train]``.
     """
     return torch.optim.AdamW(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import shlex
@@ -16,6 +17,7 @@ import torch
 
 from panoptag_pyg import __version__, ops
 from panoptag_pyg.ops import registry
+from panoptag_pyg.plugins import plugin_files
 from panoptag_pyg.training.cpu import usable_cores
 
 #: Packages whose versions may change numbers or speed; those that aren't installed are left out.
@@ -30,15 +32,17 @@ def provenance(device: torch.device) -> dict[str, Any]:
         device: that it runs on.
 
     Returns:
-        ``command``, ``working_folder``, ``host``, ``versions``, ``git`` and ``backends``.
+        ``command``, ``working_folder``, ``host``, ``versions``, ``git``, ``backends`` and ``plugins``: SHA-256 of each
+        file that ``PANOPTAG_PLUGINS`` names.
     """
     return {
         "command": shlex.join(sys.argv),
         "working_folder": os.getcwd(),
         "host": _host(),
-        "versions": _versions(),
+        "versions": package_versions(),
         "git": git_state(),
         "backends": first_backends(device.type),
+        "plugins": {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in plugin_files()},
     }
 
 
@@ -99,7 +103,8 @@ def _git(root: Path, *command: str) -> str | None:
     return done.stdout.strip()
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Versions of what may change a run's numbers or its speed."""
     found = {
         "panoptag_pyg": __version__,
         "python": platform.python_version(),

@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from panoptag_pyg.config import StrictConfig, validate
 from panoptag_pyg.errors import ConfigError, suggest
 from panoptag_pyg.events.angularities import expand_jet_features
-from panoptag_pyg.training.augmentation import AugmentationSection
+from panoptag_pyg.events.augmentation import AugmentationSection
 from panoptag_pyg.training.toml import to_toml
 
 Positive = Annotated[int, Field(ge=1)]
@@ -96,6 +96,13 @@ class DataSection(StrictConfig):
     test_fraction: Annotated[
         float, Field(ge=0, lt=1, description="share of the events left out of both, for a test afterwards")
     ] = 0.0
+    max_events: Annotated[
+        Positive | None,
+        Field(description="train on so many of the training events, drawn with split_seed; all if absent"),
+    ] = None
+    max_validation_events: Annotated[
+        Positive | None, Field(description="validate on so many, drawn likewise; all if absent")
+    ] = None
     split_seed: Annotated[
         NonNegative,
         Field(description="which events these are; not the seed of the training, so that runs share one split"),
@@ -167,6 +174,22 @@ class TrainSection(StrictConfig):
     early_stopping: Annotated[
         Positive | None, Field(description="stop after so many epochs without a lower validation loss; off if absent")
     ] = None
+    start_from: Annotated[
+        str | None,
+        Field(
+            description="run folder or checkpoint whose weights to begin with, where they fit; from nothing if absent"
+        ),
+    ] = None
+    freeze: Annotated[
+        list[str],
+        Field(description="pieces of the model that stay as they began, such as 'backbone'; 'taken': all taken"),
+    ] = []  # noqa: RUF012 (pydantic copies it)
+    lr_factor_taken: Annotated[
+        float, Field(gt=0, description="by what the learning rate of weights taken from an earlier run is multiplied")
+    ] = 1.0
+    linear_probe: Annotated[
+        bool, Field(description="train nothing but the heads, and make each a single linear layer")
+    ] = False
     seed: Annotated[NonNegative, Field(description="of the initial weights, the order of events and dropout")] = 0
     precision: Annotated[
         Literal["32-true", "bf16-mixed", "16-mixed"],

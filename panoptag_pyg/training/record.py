@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -95,9 +96,11 @@ class RunRecord(Callback):
         start = time.monotonic()
         rows = read_metrics(self.folder / METRICS)
         if rows:
-            # Not worth a run: a full disk shows at the checkpoints, and matplotlib may be any version.
-            with suppress(Exception):
+            try:
                 write_curves(self.folder / CURVES, rows, self.title)
+            except Exception as error:  # not worth a run: matplotlib may be any version, its fonts anywhere
+                reason = " ".join(str(error).split()) or type(error).__name__
+                warnings.warn(f"{self.folder / CURVES} couldn't be drawn ({reason}); the run goes on", stacklevel=2)
         end = time.monotonic()
         self._next_drawing = end + max(CURVES_SECONDS, CURVES_PATIENCE * (end - start))
 

@@ -118,7 +118,8 @@ def check_resumable(last: Path, module: TaggerModule) -> None:
                     f"{last.parent}: was started with {section}.{key} = {old!r}, the recipe now says {new!r}; "
                     "go on with the old value, or choose another folder"
                 )
-    for key in ("ema_decay", "swa_epochs"):  # the weights to go on with aren't those that the checkpoint shows
+    # Of an average, the weights to go on with aren't those that the checkpoint shows; the others say what is trained.
+    for key in ("ema_decay", "swa_epochs", "start_from", "freeze", "lr_factor_taken", "linear_probe"):
         old, new = before["train"][key], now["train"][key]
         if old != new:
             raise ConfigError(
@@ -150,6 +151,19 @@ def check_resumable(last: Path, module: TaggerModule) -> None:
             f"{last.parent}: has {done} epochs already, more than train.max_epochs = "
             f"{module.recipe.train.max_epochs}; raise it to go on"
         )
+
+
+def taken_before(last: Path) -> tuple[str, ...]:
+    """Pieces of the model that a run took from an earlier one when it began, from its checkpoint."""
+    return tuple(str(piece) for piece in read_checkpoint(last)[ENTRY].get("taken", ()))
+
+
+def earlier_start(folder: Path) -> str:
+    """What the summary of the run in ``folder`` says of where it began; empty where it doesn't say."""
+    try:
+        return str(json.loads((folder / SUMMARY).read_text(encoding="utf-8")).get("start", ""))
+    except (OSError, ValueError, AttributeError):
+        return ""
 
 
 def earlier_seconds(folder: Path) -> float:

@@ -45,7 +45,7 @@ class WarmupCosineRestarts(LRScheduler):
     Its state is a handful of numbers, so a checkpoint that holds it loads with ``weights_only=True``.
 
     Args:
-        optimizer: all its parameter groups get the same rate.
+        optimizer: all its parameter groups get the same rate, times their own ``"lr_factor"`` where they have one.
         peak: rate after the warm-up.
         start: rate at step 0. Default 1e-6.
         floor: rate at the end of each cosine. Default 0.
@@ -79,7 +79,7 @@ class WarmupCosineRestarts(LRScheduler):
             cosine_steps=self.cosine_steps,
             restart=self.restart,
         )
-        return [rate for _ in self.optimizer.param_groups]
+        return [rate * group.get("lr_factor", 1.0) for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
         """Where the schedule stands; its shape belongs to the recipe, so that a resumed run may be made longer."""

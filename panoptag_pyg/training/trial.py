@@ -54,9 +54,9 @@ class Trial:
         if rate is not None:
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-        batch = batch.to(self.device)
+        batch = self.task.prepare(batch.to(self.device))
         with torch.autocast(self.device.type, self.half, enabled=self.half is not None):
-            loss = divided(*self.task.sums(self.model(batch), batch)["loss"])
+            loss = divided(*self.task.measure(self.model, batch)["loss"])
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()
         if self.clip is not None:

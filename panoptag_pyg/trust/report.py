@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,16 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from panoptag_pyg import __version__
 from panoptag_pyg.evaluation.calibrate import Calibration
-from panoptag_pyg.output import atomic_folder
-from panoptag_pyg.trust.verdict import FAIL, LOOK, PASS, Check, Section, finite
+from panoptag_pyg.report_folder import finite, write_report
+from panoptag_pyg.trust.verdict import FAIL, LOOK, PASS, Check, Section
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-#: What a report's folder holds; one without the JSON isn't a report and is never replaced.
-PAGE, NUMBERS, CALIBRATION, FIGURES = "index.html", "check.json", "calibration.json", "figures"
-#: Dots per inch of the figures.
-DPI = 120
+#: What a report's folder holds besides page and figures.
+NUMBERS, CALIBRATION = "check.json", "calibration.json"
 
 
 @dataclass
@@ -107,21 +104,9 @@ class TrustReport:
         """
         from panoptag_pyg.trust.page import html_page
 
-        folder = Path(folder)
-        with atomic_folder(folder, NUMBERS, overwrite) as temporary:
-            images = {}
-            if figures:
-                (temporary / FIGURES).mkdir()
-            for name, draw in [item for section in self.sections for item in section.figures.items() if figures]:
-                path = temporary / FIGURES / f"{name}.png"
-                draw().savefig(path, dpi=DPI)
-                images[name] = path.read_bytes()
-            _write(temporary / NUMBERS, self.to_dict())
-            if self.calibration is not None:
-                _write(temporary / CALIBRATION, self.calibration.to_dict())
-            (temporary / PAGE).write_text(html_page(self, images), encoding="utf-8")
-        return folder / PAGE
-
-
-def _write(path: Path, values: dict[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        chosen = (item for section in self.sections for item in section.figures.items()) if figures else ()
+        numbers = {NUMBERS: self.to_dict()}
+        if self.calibration is not None:
+            numbers[CALIBRATION] = self.calibration.to_dict()
+        drawn = ((name, draw()) for name, draw in chosen)
+        return write_report(folder, numbers, drawn, lambda images: html_page(self, images), overwrite)

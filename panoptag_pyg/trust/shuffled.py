@@ -111,10 +111,13 @@ def shuffled_recipe(recipe: Recipe, epochs: int) -> Recipe:
     """The run's recipe, shortened: so many epochs on one device, with half of the events kept to judge by."""
     values: dict[str, Any] = recipe.model_dump()
     values["train"] |= {"max_epochs": epochs, "devices": 1, "num_nodes": 1, "early_stopping": None}
+    # From nothing: weights that have seen true labels would know of them, and the earlier run may be gone.
+    values["train"] |= {"start_from": None, "freeze": [], "lr_factor_taken": 1.0, "linear_probe": False}
     values["train"]["warmup_epochs"] = min(recipe.train.warmup_epochs, epochs / 4)
     if recipe.train.restart_epochs:
         values["train"]["restart_epochs"] = min(recipe.train.restart_epochs, epochs)
     values["data"] |= {"num_workers": 0, "validation_fraction": 0.5, "test_fraction": 0.0}
+    values["data"] |= {"max_events": None, "max_validation_events": None}
     return Recipe.from_dict(values)
 
 

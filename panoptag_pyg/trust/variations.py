@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch_geometric.data import HeteroData
 
+from panoptag_pyg.events.augmentation import reflect, rotate
 from panoptag_pyg.events.features import JET_FEATURES, MIN_ENERGY, PFO_FEATURES
-from panoptag_pyg.training.augmentation import reflect, rotate
 
 
 def column(name: str) -> int:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from panoptag_pyg.evaluation.bootstrap import Measurement
+from panoptag_pyg.report_folder import finite
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -105,18 +104,3 @@ def deviation(value: float, error: float) -> float:
     if value == 0:
         return 0.0
     return value / error if error > 0 else math.copysign(math.inf, value)
-
-
-def finite(value: Any) -> Any:
-    """JSON's values: NumPy's numbers and arrays as Python's, measurements as tables, ``None`` for what is no number."""
-    if isinstance(value, Measurement):
-        return finite(value.to_dict())
-    if isinstance(value, Mapping):
-        return {str(key): finite(entry) for key, entry in value.items()}
-    if isinstance(value, np.ndarray):
-        return finite(value.tolist())
-    if isinstance(value, (list, tuple)):
-        return [finite(entry) for entry in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from panoptag_pyg import __version__, output
+from panoptag_pyg.report_folder import finite, write_report
 from panoptag_pyg.validation.checks import Check, summary
 from panoptag_pyg.validation.flavours import (
     PAPER_JETS_PER_EVENT,
@@ -36,10 +35,8 @@ from panoptag_pyg.validation.symmetries import symmetry_checks
 if TYPE_CHECKING:
     from rich.table import Table
 
-#: Dots per inch of the figures.
-DPI = 120
-#: What a report's folder holds; one without the JSON isn't a report and is never replaced.
-PAGE, NUMBERS, FIGURES = "index.html", "validation.json", "figures"
+#: The numbers in a report's folder; one without them isn't a report and is never replaced.
+NUMBERS = "validation.json"
 
 
 @dataclass
@@ -123,7 +120,7 @@ class Validation:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON-able values."""
-        return _finite(
+        return finite(
             {
                 "format": "panoptag-validation",
                 "software": f"panoptag-pyg {__version__}",
@@ -207,20 +204,8 @@ class Validation:
         from panoptag_pyg.validation.figures import all_figures
         from panoptag_pyg.validation.page import html_page
 
-        folder = Path(folder)
-        with output.atomic_folder(folder, NUMBERS, overwrite) as temporary:
-            images = {}
-            if figures:
-                (temporary / FIGURES).mkdir()
-            for name, figure in all_figures(self) if figures else ():
-                path = temporary / FIGURES / f"{name}.png"
-                figure.savefig(path, dpi=DPI)
-                images[name] = path.read_bytes()
-            (temporary / NUMBERS).write_text(
-                json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8"
-            )
-            (temporary / PAGE).write_text(html_page(self, images), encoding="utf-8")
-        return folder / PAGE
+        drawn = all_figures(self) if figures else ()
+        return write_report(folder, {NUMBERS: self.to_dict()}, drawn, lambda images: html_page(self, images), overwrite)
 
 
 def check_folder(folder: str | os.PathLike[str], overwrite: bool = False) -> Path:
@@ -230,14 +215,3 @@ def check_folder(folder: str | os.PathLike[str], overwrite: bool = False) -> Pat
         OutputError: it is a file, holds something, isn't a report, or can't be written.
     """
     return output.check_folder(folder, NUMBERS, overwrite)
-
-
-def _finite(value: Any) -> Any:
-    """JSON's values: numbers of NumPy as Python's, ``None`` for what is no number."""
-    if isinstance(value, Mapping):
-        return {str(key): _finite(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(entry) for entry in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value

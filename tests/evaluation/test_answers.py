@@ -12,8 +12,9 @@ from helpers.answerable import write_answerable
 from helpers.tiny import TINY_TAGGERS
 
 from panoptag_pyg.evaluation import Answers, evaluate_answers, predict_answers
-from panoptag_pyg.evaluation.answers import ROW_COLUMNS, fields_of_rows
+from panoptag_pyg.evaluation.answers import fields_of_rows
 from panoptag_pyg.evaluation.predictions import PredictionsError
+from panoptag_pyg.evaluation.rows import ROW_COLUMNS
 from panoptag_pyg.events import EventDataset
 from panoptag_pyg.models import build_tagger, with_heads
 from panoptag_pyg.output import OutputError
@@ -97,7 +98,7 @@ def test_without_truth_answers_are_there_and_labels_unknown(tmp_path):
 def test_an_answer_that_is_not_finite_names_the_event(tmp_path):
     task = build_task("jet_pt")
     task.centre.fill_(torch.inf)
-    with pytest.raises(PredictionsError, match=r"event 0 of .*x\.h5 gets an answer that is not finite \(predicted\)"):
+    with pytest.raises(PredictionsError, match=r"event 0 of .*x\.h5 gets an answer that is not finite"):
         answered(write_answerable(tmp_path / "x.h5", 3), task)
 
 

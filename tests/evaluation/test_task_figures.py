@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 from panoptag_pyg.evaluation import EventBootstrap
 from panoptag_pyg.evaluation import task_figures as figures
-from panoptag_pyg.evaluation.answers import softmax
+from panoptag_pyg.evaluation.rows import softmax
 
 
 @pytest.fixture

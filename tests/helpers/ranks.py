@@ -67,6 +67,7 @@ def run_case(case: dict[str, Any], folder: Path) -> dict[str, torch.Tensor]:
         (folder / f"{case['name']}.{rank()}.error").write_text(str(error))
     finally:
         engine.build_model = build_model
+    (folder / f"{case['name']}.{rank()}.seed").write_text(str(torch.initial_seed()))
     return torch.load(gradients, weights_only=True) if gradients.exists() else {}
 
 

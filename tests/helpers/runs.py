@@ -9,6 +9,7 @@ import pytest
 
 from helpers.displaced import ToyTagger
 from panoptag_pyg.training import Recipe
+from panoptag_pyg.training.data_card import TrainingCard
 
 
 def toy_run(folder: Path, monkeypatch: pytest.MonkeyPatch, processes=("ttbar",), files=()) -> Path:
@@ -17,4 +18,5 @@ def toy_run(folder: Path, monkeypatch: pytest.MonkeyPatch, processes=("ttbar",),
     training = {"processes": list(processes), "files": [str(file) for file in files]}
     (folder / "summary.json").write_text(json.dumps({"data": {"training": training}}))
     monkeypatch.setattr("panoptag_pyg.training.load_tagger", lambda path: (ToyTagger(), Recipe()))
+    monkeypatch.setattr("panoptag_pyg.training.data_card.load_data_card", lambda path: TrainingCard())
     return folder

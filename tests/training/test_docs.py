@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from panoptag_pyg.events.augmentation import AugmentationSection
 from panoptag_pyg.tasks.flavour import FlavourConfig
-from panoptag_pyg.training.augmentation import AugmentationSection
 from panoptag_pyg.training.recipe import DataSection, TrainSection
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "training.md"

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from panoptag_pyg.cli.main import app
 from panoptag_pyg.events import EventDataset, EventFile, EventFileWriter
+from panoptag_pyg.tasks.base import prepared
 from panoptag_pyg.training import Recipe, train
 from panoptag_pyg.training.callbacks import read_metrics
 
@@ -44,7 +45,7 @@ class InitialLoss(Callback):
         pl_module.model.eval()
         with torch.no_grad():
             for batch in trainer.datamodule.loader(training=False):  # type: ignore[attr-defined]
-                for name, pair in pl_module.task.sums(pl_module.model(batch), batch).items():
+                for name, pair in pl_module.task.measure(pl_module.model, prepared(pl_module.task, batch, 0)).items():
                     new = torch.stack([value.double() for value in pair])
                     sums[name] = sums[name] + new if name in sums else new
         pl_module.model.train()

@@ -116,7 +116,7 @@ def test_the_sweep_is_of_the_runs_own_tagger_and_batches(tmp_path, recipe):
     assert one.losses == two.losses
     torch.manual_seed(chosen.train.seed)
     model, data = build_model(chosen), TaggerData(chosen.data, file)
-    fit_normalisation(model, data)
+    fit_normalisation(model, data.normalisation_sample())
     task = build_task("flavour", **chosen.task.options)
     task.fit(data.training)
     batch = next(iter(data.loader(training=True)))

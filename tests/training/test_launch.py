@@ -2,7 +2,7 @@
 
 import pytest
 
-from panoptag_pyg.training.launch import devices_and_nodes
+from panoptag_pyg.training.launch import accelerator_of, devices_and_nodes
 from panoptag_pyg.training.recipe import TrainSection
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "1", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8", "RANK": "5", "LOCAL_RANK": "1",
@@ -32,3 +32,13 @@ def test_the_launcher_decides_what_the_recipe_leaves_open(monkeypatch, environme
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert devices_and_nodes(TrainSection(**section)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("asked", "cuda", "wanted"),
+    [("auto", True, "cuda"), ("auto", False, "cpu"), ("cpu", True, "cpu"), ("gpu", False, "gpu")],
+)
+def test_auto_is_a_cuda_gpu_or_the_cpu_and_never_another(monkeypatch, asked, cuda, wanted):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    assert accelerator_of(TrainSection(accelerator=asked)) == wanted

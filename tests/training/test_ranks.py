@@ -25,6 +25,10 @@ SEVERAL = [
     "task.jet_pt={task='jet_pt'}",
     "task.pfo_jet={task='pfo_jet', weight=0.5}",
 ]
+#: Pre-training without anything drawn: all PFOs are masked.
+MASKED = ["task.name=masked_pfos", "task.share=0.999999999999"]
+#: And as it is used; negatives of the contrast are the jets of a batch, and so differ with the number of processes.
+DRAWING = ["task.name=several", "task.masked_pfos={}", "task.contrast={task='event_jet_contrast', dim=4}"]
 SHORT = ["train.max_epochs=1", "train.threads=1", "train.accelerator=cpu"]
 #: A tagger with dropout and batch normalisation.
 PARTICLENET = """
@@ -73,6 +77,7 @@ def alone(files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> d
         case("flavour", files["many"], "data.batch_size=200"),
         case("several", files["many"], "data.batch_size=200", *SEVERAL),
         case("one", files["one"], "data.batch_size=200"),
+        case("masked", files["many"], "data.batch_size=200", *MASKED),
     ]
     found = {one["name"]: ranks.run_case(one, folder) for one in cases}
     return {name: {"gradients": found[name], "row": read_metrics(folder / name / "metrics.csv")[0]} for name in found}
@@ -96,6 +101,7 @@ def together(files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
     network = folder / "particlenet.toml"
     network.write_text(PARTICLENET)
     epochs = {"recipe": str(network), "exactly": False}
+    drawing = ["data.batch_size=18", "train.max_epochs=2", "train.checkpoint_every_steps=1", *DRAWING]
     cases = [
         case("flavour", files["many"], "data.batch_size=100"),
         case("several", files["many"], "data.batch_size=100", *SEVERAL),
@@ -104,6 +110,9 @@ def together(files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
         case("whole", files["many"], "train.max_epochs=2", "data.batch_size=9", **epochs),
         case("resumed", files["many"], "train.max_epochs=2", "data.batch_size=9", stop=9, **epochs),
         case("poisoned", files["many"], "data.batch_size=9", poison=poisoned(files["many"])),
+        case("masked", files["many"], "data.batch_size=100", *MASKED),
+        case("drawn", files["many"], *drawing, exactly=False),
+        case("drawn again", files["many"], *drawing, exactly=False, stop=4),
     ]
     (folder / "cases.json").write_text(json.dumps(cases))
     torchrun(Path(ranks.__file__), folder / "cases.json", folder)
@@ -142,8 +151,9 @@ def test_two_processes_have_the_gradients_and_metrics_of_one(together, alone, ou
             assert row[name] == pytest.approx(value, rel=1e-9 if "accuracy" in name else 1e-6), name
 
 
-def test_two_processes_go_on_within_an_epoch(together):
-    ours, reference = (torch.load(together / name / "last.ckpt", weights_only=True) for name in ("resumed", "whole"))
+@pytest.mark.parametrize("pair", [("resumed", "whole"), ("drawn again", "drawn")])
+def test_two_processes_go_on_within_an_epoch(together, pair):
+    ours, reference = (torch.load(together / name / "last.ckpt", weights_only=True) for name in pair)
     assert ours["state_dict"].keys() == reference["state_dict"].keys()
     for name, value in reference["state_dict"].items():
         assert torch.equal(ours["state_dict"][name], value), name
@@ -152,9 +162,22 @@ def test_two_processes_go_on_within_an_epoch(together):
             {key: value for key, value in row.items() if key not in ("seconds", "events_per_second", "data_wait")}
             for row in read_metrics(together / name / "metrics.csv")
         ]
-        for name in ("resumed", "whole")
+        for name in pair
     ]
     assert rows[0] == rows[1]
+
+
+def test_masked_pfos_in_two_processes_have_the_gradients_of_one(together, alone):
+    gradients = torch.load(together / "masked.pt", weights_only=True)
+    reference = alone["masked"]["gradients"]
+    token = "task.token"  # which is in float32, as it stands in the place of features
+    assert torch.allclose(gradients.pop(token), reference[token], rtol=1e-4, atol=1e-5 * reference[token].abs().max())
+    assert_same_gradients(gradients, {name: value for name, value in reference.items() if name != token})
+
+
+def test_processes_draw_masks_and_views_of_their_own(together):
+    seeds = [int((together / f"drawn.{rank}.seed").read_text()) for rank in range(2)]
+    assert seeds[0] != seeds[1]
 
 
 def test_all_processes_stop_at_a_loss_that_is_no_number_and_name_the_event(together, files):

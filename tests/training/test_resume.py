@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import Callback
 from panoptag_pyg.errors import ConfigError
 from panoptag_pyg.events import EventLoader
 from panoptag_pyg.training import Recipe, TrainingInterrupted, train
+from panoptag_pyg.training import callbacks as callbacks_module
 from panoptag_pyg.training.callbacks import read_metrics
 from panoptag_pyg.training.checkpoint import read_checkpoint
 from panoptag_pyg.training.position import saved_position
@@ -134,7 +135,7 @@ def test_a_run_stopped_within_epochs_equals_one_never_stopped(
     assert ("MixedPrecision" in read_checkpoint(run / "last.ckpt")) == ("train.precision=16-mixed" in settings)
 
 
-def test_what_was_trained_on_is_not_read_again(event_file, recipe_file, tmp_path, monkeypatch):
+def test_what_was_trained_on_is_not_read_again(event_file, recipe_file, tmp_path, monkeypatch, capfd):
     recipe, run = Recipe.from_toml(recipe_file, ["train.max_epochs=1"]), tmp_path / "run"
     with pytest.raises(TrainingInterrupted, match=r"0, and 6 batches"):
         train(recipe, event_file, run, callbacks=[StopBefore(0, 7)])
@@ -152,8 +153,11 @@ def test_what_was_trained_on_is_not_read_again(event_file, recipe_file, tmp_path
         return original(self)
 
     monkeypatch.setattr(EventLoader, "__iter__", counted)
+    monkeypatch.setattr(callbacks_module, "PLAIN_INTERVAL", 0.0)
     train(recipe, event_file, run, resume=True, callbacks=[Listen()])
     assert (len(seen), max(plans)) == (2, 2)  # the one batch of validation is another
+    counted_on = [line.split(",")[0] for line in capfd.readouterr().err.splitlines() if "/63 events" in line]
+    assert counted_on == ["epoch 1/1: 56/63 events", "epoch 1/1: 63/63 events"]  # not from 0 again
 
 
 def test_sigterm_keeps_the_step(event_file, recipe_file, whole, tmp_path):

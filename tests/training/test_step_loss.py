@@ -11,11 +11,10 @@ from torch import nn
 
 from panoptag_pyg.events import EventDataset, EventLoader
 from panoptag_pyg.tasks import build_task, task_names
-from panoptag_pyg.tasks.base import blank_output
 from panoptag_pyg.training.step_loss import NORMS, reach_all, step_loss, with_step_norms
 
 OPTIONS = {
-    "several": {"flavour": {"task": "flavour"}, "pt": {"task": "jet_pt", "weight": 0.3}},
+    "several": {"flavour": {"task": "flavour"}, "pt": {"task": "jet_pt", "weight": 0.3}, "masked_pfos": {}},
     "process": {"classes": ["ttbar", "ZH"]},
     "label": {"column": "jet/flavour", "classes": [0, [1, 2]]},
 }
@@ -30,8 +29,9 @@ def test_norms_are_known_before_the_model_has_answered(rng, tmp_path, name):
     dataset = EventDataset(path, fields=task.needs, processes=task.processes)
     task.fit(dataset)
     for batch in EventLoader(dataset, batch_size=13):
+        batch = task.prepare(batch)
         norms = task.loss_norms(batch)
-        output = blank_output(task.head, batch)
+        output = task.blank(batch)
         random = {k: torch.randn_like(v) for k, v in output.items()} if isinstance(output, dict) else output.normal_()
         parts = task.loss_parts(task.sums(random, batch))
         assert norms.dtype == torch.float64

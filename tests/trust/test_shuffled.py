@@ -67,6 +67,11 @@ def test_the_recipe_is_the_runs_own_but_shorter():
     short = shuffled_recipe(recipe, 1)
     assert (short.train.max_epochs, short.train.restart_epochs, short.train.early_stopping) == (1, 1, None)
     assert (short.train.lr, short.model, short.task) == (0.01, recipe.model, recipe.task)
+    # Weights that have seen true labels would know of them.
+    further = ["train.start_from=run", "train.freeze=['taken']", "train.lr_factor_taken=0.1", "data.max_events=5"]
+    fresh = shuffled_recipe(Recipe.from_toml("tiny.toml", further), 1)
+    assert (fresh.train.start_from, fresh.train.freeze, fresh.train.lr_factor_taken) == (None, [], 1)
+    assert fresh.data.max_events is None
 
 
 class Leaky(PanopTag):

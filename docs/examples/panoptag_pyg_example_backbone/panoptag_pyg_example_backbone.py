@@ -16,7 +16,7 @@ class NeighbourMeanConfig(BackboneConfig):  # brings dim
     k: int = Field(8, ge=1, description="neighbours of each PFO in (eta, phi)")
 
 
-@register_backbone("neighbour_mean", NeighbourMeanConfig, paper="docs/backbones.md")
+@register_backbone("neighbour_mean", NeighbourMeanConfig, paper="docs/bring_your_backbone.md")
 class NeighbourMean(nn.Module):
     """Each PFO and the mean of its k neighbours, through an MLP, some layers deep."""
 
