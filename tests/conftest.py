@@ -30,6 +30,15 @@ sys.path.insert(0, str(Path(__file__).parent))  # the folder `helpers`
 @pytest.fixture
 def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     """Fresh random input: another seed each run, printed when a test fails; PANOPTAG_TEST_SEED=N repeats it."""
-    seed = int(os.environ.get("PANOPTAG_TEST_SEED", np.random.SeedSequence().entropy % 2**32))
-    print(f"PANOPTAG_TEST_SEED={seed}")
-    return np.random.default_rng(seed)
+    from helpers.seeds import fresh_rng
+
+    return fresh_rng(request.node.nodeid)
+
+
+@pytest.fixture(autouse=True)
+def fresh_weights(request: pytest.FixtureRequest) -> None:
+    """Weights that PyTorch draws in a test are of the same seed, and don't depend on the tests before."""
+    import torch
+    from helpers.seeds import fresh_seed
+
+    torch.manual_seed(fresh_seed(f"{request.node.nodeid} torch", 2**63))

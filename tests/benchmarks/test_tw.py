@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from panoptag_pyg.benchmarks.pipeline import tw
@@ -49,11 +48,11 @@ def test_the_committed_run_is_as_good_as_it_should_be():
     assert [row["name"] for row in run["energies"]][:4] == [name for name, _ in tw.SETTINGS]
 
 
-def test_what_is_measured_of_events():
+def test_what_is_measured_of_events(rng):
     process = TopWProduction(StandardModel(tw.SETTINGS[1][1]))
-    points = process.events(np.random.default_rng(), 2000)
+    points = process.events(rng, 2000)
     assert tw.gauge_invariance(points) < 1e-10
-    spins = tw.spins(points, np.random.default_rng())
+    spins = tw.spins(points, rng)
     for means in spins.values():
         for mean, error in means.values():
             assert 0 < error < 0.05

@@ -39,8 +39,8 @@ def test_numbers_are_those_of_the_columns(tmp_path, block, check):
     assert summary.attributes == {"seed": 7}
 
 
-def test_weights_are_summed(tmp_path, block):
-    weights = np.random.default_rng().normal(2, 2, 1301).astype(np.float32)
+def test_weights_are_summed(rng, tmp_path, block):
+    weights = rng.normal(2, 2, 1301).astype(np.float32)
     block.event["weight"] = weights
     summary, _ = inspect_file(EventFile(write_events(tmp_path / "a.h5", block, ["ttbar", "ZH"])))
     assert summary.weights["sum"] == pytest.approx(weights.astype(np.float64).sum(), rel=1e-9)

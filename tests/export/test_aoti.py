@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 from shutil import which
 
-import numpy as np
 import pytest
 import torch
 from helpers.exporting import sample, tagger_and_recipe
+from helpers.seeds import fresh_rng
 from helpers.traced import SAMPLE, assert_same_logits, assert_same_on_random_events, small_tagger
 
 from panoptag_pyg.events import EventDataset, EventLoader
@@ -24,7 +24,7 @@ needs_compiler = pytest.mark.skipif(which("g++") is None, reason="there is no g+
 @pytest.fixture(scope="module")
 def package(tmp_path_factory):
     """A tagger and its package."""
-    model = small_tagger("panoptag", np.random.default_rng(), num_local_layers=1)
+    model = small_tagger("panoptag", fresh_rng("aoti"), num_local_layers=1)
     interface = describe(model, Recipe.from_dict({"model": {"name": "panoptag"}}))
     return model, aoti.export_aoti(model, tmp_path_factory.mktemp("aoti") / "tagger.pt2", interface)
 

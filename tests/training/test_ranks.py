@@ -14,6 +14,7 @@ import torch
 from helpers import ranks
 from helpers.answerable import answerable_block
 from helpers.events import write_events
+from helpers.seeds import fresh_rng
 
 from panoptag_pyg.training.callbacks import read_metrics
 
@@ -63,9 +64,7 @@ def case(name: str, data: Path, *settings: str, **further: object) -> dict:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    seed = int(os.environ.get("PANOPTAG_TEST_SEED", np.random.SeedSequence().entropy % 2**32))
-    print(f"PANOPTAG_TEST_SEED={seed}")
-    rng, folder = np.random.default_rng(seed), tmp_path_factory.mktemp("events")
+    rng, folder = fresh_rng("ranks"), tmp_path_factory.mktemp("events")
     return {"many": write(folder / "many.h5", rng, EVENTS), "one": write(folder / "one.h5", rng, 2)}
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
+from helpers.seeds import fresh_seed
 
 
 @pytest.fixture(scope="session")
@@ -13,6 +13,5 @@ def simulated(tmp_path_factory):
     pytest.importorskip("fastjet")
     from panoptag_pyg.simulation import simulate
 
-    seed = int(np.random.SeedSequence().entropy % 2**30)
-    print(f"seed of the file: {seed}")
+    seed = fresh_seed("validation", 2**30)
     return simulate("ttbar", 150, tmp_path_factory.mktemp("validation") / "ttbar.h5", seed=seed, round_bits=12)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from helpers.resimulated import BlurredDetector, LossyDetector, altered, generated, remade, times
+from helpers.seeds import fresh_seed
 
 from panoptag_pyg.simulation.detector_card import DetectorCard
 from panoptag_pyg.validation.calorimeters import CalorimeterMeasurement
@@ -20,7 +20,7 @@ SURELY = 1e-6
 
 @pytest.fixture(scope="module")
 def events():
-    return generated(int(np.random.SeedSequence().entropy % 2**20))
+    return generated(fresh_seed("detectors", 2**20))
 
 
 def checks_of(rng, events, detector, measurement):

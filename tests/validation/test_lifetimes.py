@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers.resimulated import SETTINGS, generated
+from helpers.seeds import fresh_seed
 
 from panoptag_pyg.events import EventBlock
 from panoptag_pyg.simulation.pipeline import SimulatedBlock
@@ -23,7 +24,7 @@ def checks(events, settings=SETTINGS):
 
 
 def test_right_events_pass():
-    events, _ = generated(int(np.random.SeedSequence().entropy % 2**20), 100)
+    events, _ = generated(fresh_seed("lifetimes", 2**20), 100)
     found = checks(events)
     assert all(check.passed if check.p_value is None else check.p_value > 1e-6 for check in found.values())
     assert len(found) == 5

@@ -96,6 +96,7 @@ def test_pairs_within_a_radius(rng):
     jet_ptr, pfo_ptr = ptr_of((2, 0, 3, 1)), ptr_of((7, 3, 0, 31))
     jets = draw(rng, 6, 2)
     pfos = draw(rng, 41, 2) * 3
+    pfos[0] = jets[0] + 0.1  # chance may leave no other pair within the radius
     expected = pairs_within(1.0, jets, pfos, jet_ptr, pfo_ptr)
     with PlainOperations():
         assert torch.equal(pairs_within(1.0, jets, pfos, jet_ptr, pfo_ptr), expected)

@@ -20,11 +20,6 @@ from panoptag_pyg.simulation.matrix_elements.spinors import (
 METRIC = np.diag([1.0, -1.0, -1.0, -1.0])
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng()
-
-
 def momenta(rng: np.random.Generator, mass: float, count: int = 17) -> np.ndarray:
     """Random directions, the z axis both ways, and a particle at rest."""
     space = rng.normal(0, 100, (count, 3))
