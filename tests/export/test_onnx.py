@@ -34,7 +34,8 @@ def exported(tmp_path_factory):
 def test_the_logits_are_the_taggers_on_simulated_events(exported):
     model, path = exported
     parity = check_parity(model, load_onnx(path), sample(), num_events=200)
-    assert parity.require("it").logits < 1e-4
+    # Below 1e-4, or from two neighbours that are equally far in float32, which the report names.
+    assert not parity.require("it").unexplained
     assert not parity.explained
     assert parity.cases[0].events == parity.cases[1].events == 200
 
