@@ -35,6 +35,15 @@ def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     return fresh_rng(request.node.nodeid)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def fresh_weights_of_module(request: pytest.FixtureRequest) -> None:
+    """So do those of a module's fixtures, whichever module was tested before."""
+    import torch
+    from helpers.seeds import fresh_seed
+
+    torch.manual_seed(fresh_seed(f"{request.node.nodeid} torch", 2**63))
+
+
 @pytest.fixture(autouse=True)
 def fresh_weights(request: pytest.FixtureRequest) -> None:
     """Weights that PyTorch draws in a test are of the same seed, and don't depend on the tests before."""
