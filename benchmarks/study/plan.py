@@ -183,6 +183,15 @@ ENTRIES = (
     piece("plus_raw_angles", "φ as a number, no edge geometry", 'model.angles="raw"', "model.edge_geometry=false"),
     piece("plus_auxiliary", "auxiliary loss: PFOs from b or c decays", recipe="panoptag_plus_auxiliary"),
     piece("plus_context_dropout", "context dropped for 30 % of the jets", "model.context_dropout=0.3"),
+    # The event's topology is what a process is known by, and what misleads on another; the jet's surroundings are not.
+    piece(
+        "plus_near_jet",
+        "only the event within ΔR < 0.8: no global stage, no attention among jets",
+        "model.context=0.8",
+        "model.num_global_layers=0",
+        "model.jet_attention=false",
+    ),
+    piece("plus_reflected", "reflected in η", "augmentation.reflect_eta=true"),
 )
 
 
