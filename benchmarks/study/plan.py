@@ -138,6 +138,10 @@ def piece(name: str, title: str, *settings: str, recipe: str = "panoptag_plus") 
     return without(name, title, *settings, recipe=recipe, group="pieces", rank=3, shards=FEW_SHARDS, against=against)
 
 
+#: The event's topology is what a process is known by, and misleads on another one; a jet's surroundings don't.
+NEAR_JET = ("model.context=0.8", "model.num_global_layers=0", "model.jet_attention=false")
+NO_RELATIONS = ("model.relation_bias=false", "model.relation_values=false")
+
 #: The plan. Change it here, and nowhere else.
 ENTRIES = (
     Entry("panoptag", "PanopTag", "panoptag", seeds=(0, 1, 2)),
@@ -178,19 +182,13 @@ ENTRIES = (
     ),
     piece("plus_jet_only", "only the jet’s own constituents", 'model.context="jet"'),
     piece("plus_no_constituents", "no transformer over constituents", "model.constituent_layers=0"),
-    piece("plus_no_relations", "no relations", "model.relation_bias=false", "model.relation_values=false"),
+    piece("plus_no_relations", "no relations", *NO_RELATIONS),
     piece("plus_no_jet_attention", "no attention among jets", "model.jet_attention=false"),
     piece("plus_raw_angles", "φ as a number, no edge geometry", 'model.angles="raw"', "model.edge_geometry=false"),
     piece("plus_auxiliary", "auxiliary loss: PFOs from b or c decays", recipe="panoptag_plus_auxiliary"),
     piece("plus_context_dropout", "context dropped for 30 % of the jets", "model.context_dropout=0.3"),
-    # The event's topology is what a process is known by, and what misleads on another; the jet's surroundings are not.
-    piece(
-        "plus_near_jet",
-        "only the event within ΔR < 0.8: no global stage, no attention among jets",
-        "model.context=0.8",
-        "model.num_global_layers=0",
-        "model.jet_attention=false",
-    ),
+    piece("plus_near_jet", "only the event within ΔR < 0.8: no global stage, no attention among jets", *NEAR_JET),
+    piece("plus_near_jet_no_relations", "the same without relations", *NEAR_JET, *NO_RELATIONS),
     piece("plus_reflected", "reflected in η", "augmentation.reflect_eta=true"),
 )
 
