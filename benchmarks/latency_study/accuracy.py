@@ -50,6 +50,7 @@ COLOURS = {
     "part": CURVE_COLOURS[0],
     "particlenet": CURVE_COLOURS[1],
     "panoptag_plus": CURVE_COLOURS[2],
+    "panoptag_near": CURVE_COLOURS[3],
 }
 
 
