@@ -33,6 +33,9 @@ _MIN_PT = 1e-3
 class PanopTagPlus(Tagger):
     r"""PanopTag with the single-jet taggers' view of a jet built in, each piece of it a switch.
 
+    Pieces that gained nothing on processes that nobody trained on are off by default: the study in ``docs/physics.md``
+    has a row for each.
+
     .. math::
         H = \mathrm{encoder}(\text{PFOs}), \quad
         C = \mathrm{transformer}(\text{constituents about their jet's axis}, H), \quad
@@ -48,23 +51,23 @@ class PanopTagPlus(Tagger):
         k: neighbours of each PFO in the event encoder's local stage. Default 10.
         num_inducing: inducing points of each ISAB. Default 16.
         num_local_layers: EdgeConv layers. Default 1.
-        num_global_layers: ISAB layers. Default 2.
+        num_global_layers: ISAB layers, by which every PFO knows of the whole event. Default 0.
         num_decoder_layers: L. Default 2.
         num_classes: C. Default 3: light, c, b.
         relation_bias: scores of jets and PFOs, and of jets and jets, get a learned bias from their relation: Δη,
-            Δφ, ln ΔR, ln of the pT ratio, membership in the jet. Default ``True``.
+            Δφ, ln ΔR, ln of the pT ratio, membership in the jet. Default ``False``.
         relation_values: what a jet reads of a PFO gets a learned linear function of the same, so that it sees the PFO
-            in coordinates about its own axis. Default ``True``.
+            in coordinates about its own axis. Default ``False``.
         relation_dim: functions of the relation that are learnt. Default 16.
-        jet_attention: jets of an event read each other in each decoder layer. Default ``True``.
+        jet_attention: jets of an event read each other in each decoder layer. Default ``False``.
         constituent_layers: blocks of a transformer over each jet's own constituents; 0 takes that whole stage off.
             Default 3.
         pair_dims: hidden widths of that transformer's bias from pairs of constituents; empty: no bias. Default (32,).
         ffn_ratio: width of its feed-forward networks over ``dim``. Default 2.
         share_constituents: heads for PFOs (auxiliary losses) see that transformer's embedding of a constituent, added
             to the event encoder's; ``False``: only the latter. Default ``True``.
-        context: what of the event a jet may read: ``"event"`` (default), all of it; a number: the decoder's attention
-            is limited to PFOs within this ΔR of the jet's axis; ``"jet"``: nothing but the jet's constituents.
+        context: what of the event a jet may read: ``"event"``, all of it; a number: the decoder's attention is limited
+            to PFOs within this ΔR of the jet's axis; ``"jet"``: nothing but the jet's constituents. Default 0.8.
         context_dropout: in training, the probability that a jet must do with its own constituents: it reads neither the
             event nor other jets. Default 0.
         angles: φ of PFOs and jets among the features: ``"raw"``: as a number; ``"sin_cos"``; ``"relative"`` (default):
@@ -97,18 +100,18 @@ class PanopTagPlus(Tagger):
         k: int = 10,
         num_inducing: int = 16,
         num_local_layers: int = 1,
-        num_global_layers: int = 2,
+        num_global_layers: int = 0,
         num_decoder_layers: int = 2,
         num_classes: int = 3,
-        relation_bias: bool = True,
-        relation_values: bool = True,
+        relation_bias: bool = False,
+        relation_values: bool = False,
         relation_dim: int = 16,
-        jet_attention: bool = True,
+        jet_attention: bool = False,
         constituent_layers: int = 3,
         pair_dims: Sequence[int] = (32,),
         ffn_ratio: int = 2,
         share_constituents: bool = True,
-        context: str | float = "event",
+        context: str | float = 0.8,
         context_dropout: float = 0.0,
         angles: str = "relative",
         edge_geometry: bool = True,

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers.tiny import TINY_BACKBONES, TINY_TAGGERS, tiny
+from helpers.tiny import PANOPTAG_PLUS_DEFAULTS, TINY_BACKBONES, TINY_TAGGERS, tiny
 from helpers.traced import CALLS, SAMPLE, assert_same_logits, assert_same_on_random_events, batch_of, small_tagger
 
 from panoptag_pyg.backbones import backbone_names, build_backbone
@@ -22,7 +22,10 @@ OPTIONS = {
         {"backbone_options": {"edge_geometry": True}},
         {"num_local_layers": 0, "num_global_layers": 0, "num_decoder_layers": 0},
     ],
-    "panoptag_plus": [{}, {"context": 0.6}, {"context": "jet"}, {"relation_values": False}, {"jet_attention": False}],
+    "panoptag_plus": [
+        *({}, {"context": 0.6}, {"context": "jet"}, {"relation_values": False}, {"jet_attention": False}),
+        PANOPTAG_PLUS_DEFAULTS,
+    ],
     "part": [{}, {"remove_self_pair": True}, {"pair_input_dim": 0}, {"version": 3.5}, {"num_cls_layers": 0}],
     "particlenet": [{}, {"features": "jetclass_full"}],
 }

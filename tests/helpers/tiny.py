@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 import pytest
 
+from panoptag_pyg.models import PanopTagPlus
 from panoptag_pyg.testing import CHECKS
 
 TINY_BACKBONES: dict[str, dict[str, Any]] = {
@@ -23,6 +25,13 @@ TINY_BACKBONES: dict[str, dict[str, Any]] = {
     "pelican": {"dim": 16, "message_dim": 12, "hidden_dim": 8, "num_layers": 1, "max_particles": 4, "dropout": 0.0},
 }
 
+#: What panoptag_plus has but leaves off by default.
+EVERY_PIECE: dict[str, Any] = {
+    **{"num_global_layers": 1, "relation_bias": True, "relation_values": True, "jet_attention": True},
+    "context": "event",
+}
+PANOPTAG_PLUS_DEFAULTS = {name: signature(PanopTagPlus).parameters[name].default for name in EVERY_PIECE}
+
 TINY_TAGGERS: dict[str, dict[str, Any]] = {
     "part": {"embed_dims": [16], "pair_embed_dims": [8], "num_heads": 2, "num_layers": 2, "num_cls_layers": 1},
     "particlenet": {"conv_params": [[4, [8, 8]], [4, [16]]], "fc_params": [[16, 0.1]]},
@@ -33,7 +42,10 @@ TINY_TAGGERS: dict[str, dict[str, Any]] = {
     "mixer_subjets": {"dim": 16, "num_constituents": 6, "num_subjets": 3, "num_layers": 1, "num_heads": 2},
     "pfn": {"phi_sizes": (16, 24), "f_sizes": (32, 16)},
     "panoptag": {"dim": 16, "num_heads": 4, "k": 4, "num_inducing": 5, "num_decoder_layers": 2},
-    "panoptag_plus": {"dim": 16, "num_heads": 4, "k": 4, "num_inducing": 5, "constituent_layers": 2, "pair_dims": [8]},
+    "panoptag_plus": {
+        **{"dim": 16, "num_heads": 4, "k": 4, "num_inducing": 5, "constituent_layers": 2, "pair_dims": [8]},
+        **EVERY_PIECE,
+    },
     "pelican": {"message_dim": 12, "hidden_dim": 8, "num_layers": 1, "dim": 16, "dropout": 0.0},
     "fatjet_event": {"dim": 16, "num_heads": 4, "num_constituent_layers": 2, "num_token_layers": 1},
     "single_jet": {"dim": 16},

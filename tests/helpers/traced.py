@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import HeteroData
 
+from helpers.tiny import EVERY_PIECE
 from panoptag_pyg.events import collate_events
 from panoptag_pyg.export.graph import ExportableTagger
 from panoptag_pyg.models import build_tagger
@@ -38,7 +39,7 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "panoptag_plus": {
         **{"dim": 8, "num_heads": 2, "k": 4, "num_inducing": 3, "pair_dims": (4,)},
-        **{"num_local_layers": 1, "num_global_layers": 1, "num_decoder_layers": 1, "constituent_layers": 1},
+        **{"num_local_layers": 1, "num_decoder_layers": 1, "constituent_layers": 1, **EVERY_PIECE},
     },
     "part": {"embed_dims": (8, 8), "pair_embed_dims": (4,), "num_heads": 2, "num_layers": 1, "num_cls_layers": 1},
     "particlenet": {"conv_params": ((3, (8, 8)), (3, (8,))), "fc_params": ((8, 0.1),)},

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from helpers.tiny import TINY_TAGGERS
+from helpers.tiny import PANOPTAG_PLUS_DEFAULTS, TINY_TAGGERS
 
 from panoptag_pyg import ops
 from panoptag_pyg.errors import ConfigError
@@ -16,6 +16,7 @@ from panoptag_pyg.testing.checks import check_batch_composition, check_gradients
 from panoptag_pyg.testing.events import joined, random_events
 
 SWITCHES = {
+    "as it is by default": PANOPTAG_PLUS_DEFAULTS,
     "no relation bias": {"relation_bias": False},
     "no relation values": {"relation_values": False},
     "no relation": {"relation_bias": False, "relation_values": False},

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from helpers.answerable import write_answerable
+from helpers.tiny import EVERY_PIECE
 from torch.nn import functional as F
 
 from panoptag_pyg.errors import ConfigError
@@ -93,7 +94,7 @@ def test_the_token_stands_in_place_of_what_is_hidden(seed, hidden):
     [
         ("panoptag", {"num_inducing": 4}),
         ("panoptag", {"backbone": "part", "backbone_options": {"num_layers": 1, "pair_dims": [8]}}),
-        ("panoptag_plus", {"num_inducing": 4, "constituent_layers": 1, "pair_dims": [8]}),
+        ("panoptag_plus", {"num_inducing": 4, "constituent_layers": 1, "pair_dims": [8], **EVERY_PIECE}),
     ],
     ids=["panoptag", "momenta", "panoptag_plus"],
 )
