@@ -51,6 +51,7 @@ COLOURS = {
     "particlenet": CURVE_COLOURS[1],
     "panoptag_plus": CURVE_COLOURS[2],
     "panoptag_near": CURVE_COLOURS[3],
+    "panoptag_near_flavour": CURVE_COLOURS[4],
 }
 
 

@@ -150,6 +150,15 @@ ENTRIES = (
     Entry("panoptag_plus", "panoptag_plus", "panoptag_plus"),
     # What its pieces, below, taught: the better tagger on processes that nobody trained on.
     Entry("panoptag_near", "panoptag_near", "panoptag_near", seeds=(0, 1, 2), once=("paper",)),
+    # Told no more than ParT is: without the loss that asks where the tracks come from.
+    Entry(
+        "panoptag_near_flavour",
+        "panoptag_near_flavour",
+        "panoptag_plus",
+        settings=(*NEAR_JET, *NO_RELATIONS),
+        setups=ABLATED,
+        rank=4,
+    ),
     without("no_local", "no local stage", "model.num_local_layers=0"),
     without("no_global", "no global stage", "model.num_global_layers=0"),
     # The decoder reads PFOs near the jet alone; their embeddings still know of the whole event …
