@@ -50,8 +50,8 @@ COLOURS = {
     "part": CURVE_COLOURS[0],
     "particlenet": CURVE_COLOURS[1],
     "panoptag_plus": CURVE_COLOURS[2],
-    "panoptag_near": CURVE_COLOURS[3],
-    "panoptag_near_flavour": CURVE_COLOURS[4],
+    "panoptag_near": "black",
+    "panoptag_near_flavour": CURVE_COLOURS[3],
 }
 
 
@@ -83,7 +83,7 @@ def count_costs(plan: Plan, num_events: int = COUNTED) -> dict[str, Any]:
 def points(
     plan: Plan, results: Path, costs: Mapping[str, Any], latency: Mapping[str, Any] | None = None
 ) -> list[dict[str, Any]]:
-    """Entries that have a record and a cost of their own: the first of each model, in the plan's order.
+    """Entries trained on all events that have a record and a cost, in the plan's order.
 
     Args:
         plan: the entries.
@@ -92,19 +92,18 @@ def points(
         latency: a run's JSON, for measured times. Default: none.
 
     Returns:
-        ``entry``, ``title``, ``recipe``, ``setup``, ``parameters``, ``gflop``, ``single`` and ``batch`` (ms per event,
-        or ``None``), ``figures``.
+        ``entry``, ``title``, ``recipe``, ``group``, ``setup``, ``parameters``, ``gflop``, ``single`` and ``batch`` (ms
+        per event, or ``None``), ``figures``.
     """
     records = gather(plan, results)
     entries = {entry.name: entry for entry in plan.entries}
     times = measured_times(latency) if latency else {}
-    found, seen = [], set()
+    found = []
     for name, key, *_ in study_models(plan):
         entry = entries[name]
-        # Fewer events or more epochs change what is reached, not what it costs.
-        if key in seen or entry.group == "events" or key not in costs:
+        # Fewer events change what is reached, not what it costs: no place beside those trained on all.
+        if entry.shards is not None or key not in costs:
             continue
-        seen.add(key)
         for setup in entry.setups:
             if (setup, name) not in records:
                 continue
@@ -114,6 +113,7 @@ def points(
                     "entry": name,
                     "title": entry.title,
                     "recipe": entry.recipe,
+                    "group": entry.group,
                     "setup": setup,
                     "parameters": costs[key]["parameters"],
                     "gflop": costs[key]["flops"] / 1e9,
@@ -141,10 +141,10 @@ def measured_times(latency: Mapping[str, Any]) -> dict[str, dict[str, float | No
 
 
 def accuracy_table(found: Sequence[Mapping[str, Any]], setup: str) -> str:
-    """Rows: taggers of a setup, from cheap to dear."""
-    rows = sorted((p for p in found if p["setup"] == setup), key=lambda p: p["gflop"])
+    """Rows: taggers of a setup, from cheap to dear; their numbers are those in the figure."""
     lines = [
         [
+            str(place),
             p["title"],
             p["recipe"],
             f"{p['parameters']:,}",
@@ -152,10 +152,14 @@ def accuracy_table(found: Sequence[Mapping[str, Any]], setup: str) -> str:
             *(number(p[mode]) or "–" for mode in (SINGLE, BATCH)),
             *(_reached(p["figures"][figure], figure) for figure in FIGURES),
         ]
-        for p in rows
+        for place, p in enumerate(_by_cost(found, setup), start=1)
     ]
-    heads = ["", "recipe", "parameters", "GFLOP per event", "ms, one at a time", "ms, in batches"]
-    return markdown([*heads, "accuracy", "b rejection at 80 %", "c rejection at 50 %"], lines, 2)
+    heads = ["", "tagger", "recipe", "parameters", "GFLOP per event", "ms, one at a time", "ms, in batches"]
+    return markdown([*heads, "accuracy", "b rejection at 80 %", "c rejection at 50 %"], lines, 3)
+
+
+def _by_cost(found: Sequence[Mapping[str, Any]], setup: str) -> list[Mapping[str, Any]]:
+    return sorted((p for p in found if p["setup"] == setup), key=lambda p: p["gflop"])
 
 
 def _reached(value: Mapping[str, Any], figure: str) -> str:
@@ -169,8 +173,9 @@ def _reached(value: Mapping[str, Any], figure: str) -> str:
 def accuracy_figure(found: Sequence[Mapping[str, Any]], setup: str) -> Figure | None:
     """What was reached against FLOPs per event, and, where measured, against milliseconds per event."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
-    rows = [p for p in found if p["setup"] == setup]
+    rows = _by_cost(found, setup)
     if not rows:
         return None
     costs = [("gflop", "GFLOP per event")]
@@ -181,31 +186,34 @@ def accuracy_figure(found: Sequence[Mapping[str, Any]], setup: str) -> Figure | 
         axes = figure.subplots(len(costs), len(FIGURES), squeeze=False)
         for line, (cost, words) in zip(axes, costs, strict=True):
             for panel, (name, label) in zip(line, FIGURES.items(), strict=True):
-                for p in rows:
+                for place, p in enumerate(rows, start=1):
                     value = p["figures"][name]
                     if p[cost] is None or "value" not in value:
                         continue
-                    colour = COLOURS.get(p["recipe"], "black")
+                    colour = COLOURS.get(p["entry"], COLOURS.get(p["recipe"], "black"))
                     low, high = (abs(value["value"] - value.get(end, value["value"])) for end in ("low", "high"))
-                    plain = p["entry"] == p["recipe"]
+                    plain = p["group"] == "taggers"
                     panel.errorbar(
                         p[cost], value["value"], yerr=[[low], [high]], color=colour, marker="o",
                         mfc=colour if plain else "none", ms=7 if plain else 5, lw=1,
                     )  # fmt: skip
-                    panel.annotate(
-                        p["title"], (p[cost], value["value"]), xytext=(5, 4), textcoords="offset points", fontsize=7,
-                        color=colour,
+                    # Names of changed taggers are long and lie on each other; the table below has them.
+                    note = panel.annotate(
+                        p["title"] if plain else place, (p[cost], value["value"]), xytext=(5, 3),
+                        textcoords="offset points", fontsize=8 if plain else 6, color=colour,
                     )  # fmt: skip
+                    note.set_in_layout(False)
                 panel.set_xscale("log")
-                for formatter in (panel.xaxis.set_major_formatter, panel.xaxis.set_minor_formatter):
-                    formatter("{x:g}")
-                panel.tick_params(axis="x", which="both", labelsize=8)
+                panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                panel.xaxis.set_major_formatter("{x:g}")
+                panel.xaxis.set_minor_formatter(NullFormatter())
+                panel.tick_params(axis="x", labelsize=8)
                 panel.set_xlabel(words, fontsize=10)
                 panel.set_ylabel(label, fontsize=10)
                 if name != "accuracy":
                     panel.set_yscale("log")
                 known = [p[cost] for p in rows if p[cost] is not None]
-                panel.set_xlim(min(known) / 1.2, max(known) * 1.8)  # room for names
+                panel.set_xlim(min(known) / 1.2, max(known) * 4)  # room for names
         return figure
 
 

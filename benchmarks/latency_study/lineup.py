@@ -125,11 +125,14 @@ def study_subjects(example: EventBlock, device: torch.device, seed: int, cell: s
 
 
 def study_models(plan: Plan) -> list[tuple[str, str, dict[str, Any], int | None]]:
-    """Name, :func:`cost_key`, section ``model`` and ``max_pfos`` of every entry whose heads are for flavour alone."""
+    """Name, :func:`cost_key`, section ``model`` and ``max_pfos`` of every entry.
+
+    Heads of auxiliary losses aren't in it: who tags does without them.
+    """
     found: list[tuple[str, str, dict[str, Any], int | None]] = []
     for run in plan.runs():
         recipe = run.recipe()
-        if run.entry.name in {name for name, *_ in found} or recipe.task.name != "flavour":
+        if run.entry.name in {name for name, *_ in found}:
             continue
         options = {"name": recipe.model.name, **recipe.model.options}
         found.append((run.entry.name, cost_key(options, recipe.data.max_pfos), options, recipe.data.max_pfos))

@@ -27,8 +27,8 @@ COLOURS = {
     "part": CURVE_COLOURS[0],
     "particlenet": CURVE_COLOURS[1],
     "panoptag_plus": CURVE_COLOURS[2],
-    "panoptag_near": CURVE_COLOURS[3],
-    "panoptag_near_flavour": CURVE_COLOURS[4],
+    "panoptag_near": "black",
+    "panoptag_near_flavour": CURVE_COLOURS[3],
 }
 SETUP_LABELS = {"paper": "setup “paper”", "realistic": "setup “realistic”"}
 Records = dict[tuple[str, str], list[Record]]
