@@ -77,7 +77,7 @@ class Entry:
         name: unique; of its records.
         title: in tables.
         recipe: stem of a file in ``recipes/``.
-        group: the table it belongs to: ``"taggers"``, ``"ablations"``, ``"pieces"`` or ``"events"``.
+        group: the table it belongs to: ``"taggers"``, ``"ablations"``, ``"pieces"``, ``"single jets"`` or ``"events"``.
         settings: changes to the recipe, as ``panoptag train --set`` takes them.
         seeds: one training each.
         setups: of the simulation, one training each.
@@ -138,6 +138,20 @@ def piece(name: str, title: str, *settings: str, recipe: str = "panoptag_plus") 
     return without(name, title, *settings, recipe=recipe, group="pieces", rank=3, shards=FEW_SHARDS, against=against)
 
 
+def single_jets(name: str, title: str, against: str, recipe: str, *settings: str, **more: Any) -> Entry:
+    """An entry of whose event each jet reads nothing but its own constituents, against the one that reads more."""
+    return without(
+        name,
+        title,
+        *settings,
+        'model.context="jet"',
+        recipe=recipe,
+        group="single jets",
+        against=against,
+        **{"rank": 5, **more},
+    )
+
+
 #: The event's topology is what a process is known by, and misleads on another one; a jet's surroundings don't.
 NEAR_JET = ("model.context=0.8", "model.num_global_layers=0", "model.jet_attention=false")
 NO_RELATIONS = ("model.relation_bias=false", "model.relation_values=false")
@@ -156,8 +170,20 @@ ENTRIES = (
         "panoptag_near_flavour",
         "panoptag_plus",
         settings=(*NEAR_JET, *NO_RELATIONS),
+        seeds=(0, 1, 2),
         setups=ABLATED,
         rank=4,
+    ),
+    # The same networks on the same events with the same losses, as single-jet taggers: what the event itself is worth.
+    single_jets("near_single_jets", "panoptag_near on single jets", "panoptag_near", "panoptag_near", seeds=(0, 1, 2)),
+    single_jets(
+        "near_flavour_single_jets",
+        "panoptag_near_flavour on single jets",
+        "panoptag_near_flavour",
+        "panoptag_plus",
+        *NEAR_JET,
+        *NO_RELATIONS,
+        rank=10,
     ),
     without("no_local", "no local stage", "model.num_local_layers=0"),
     without("no_global", "no global stage", "model.num_global_layers=0"),

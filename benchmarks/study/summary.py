@@ -22,7 +22,7 @@ REFERENCE = "part"
 #: Where the gap to unseen processes begins.
 HOME = "ttbar"
 #: Groups of entries beside the taggers themselves.
-CHANGED = ("ablations", "pieces")
+CHANGED = ("ablations", "pieces", "single jets")
 #: Distance within which a mistagged jet is near a b or c jet, and the b efficiency of the working point.
 NEAR, WORKING_POINT = 1.0, "0.9"
 DIGITS = 5
