@@ -23,13 +23,25 @@ def recipes(incomplete: str) -> Offers:
 
 
 def runs(incomplete: str) -> Offers:
-    """Run folders and hub folders."""
-    return [(path, "") for path in found(incomplete, is_run)]
+    """Run folders and hub folders, then the taggers that come with the package."""
+    taggers = sorted((Path(str(files("panoptag_pyg.data"))) / "taggers").iterdir())
+    return [
+        *_runs(incomplete),
+        *((path.name, "comes with the package") for path in taggers if _offered(path, incomplete)),
+    ]
 
 
 def recipes_and_runs(incomplete: str) -> Offers:
     """Recipes to train and runs to load."""
-    return [*recipes(incomplete), *runs(incomplete)]
+    return [*recipes(incomplete), *_runs(incomplete)]
+
+
+def _offered(path: Path, incomplete: str) -> bool:
+    return path.name.startswith(incomplete) and is_run(path)
+
+
+def _runs(incomplete: str) -> Offers:
+    return [(path, "") for path in found(incomplete, is_run)]
 
 
 def processes(incomplete: str) -> Offers:

@@ -112,6 +112,9 @@ def predict(
         # every jet's scores, in the order of the file
         panoptag predict run/ --data ttbar.h5 -o scores.h5
 
+        # by the tagger that comes with the package, trained on tt, single top and ttH of panoptag simulate
+        panoptag predict --data ttbar.h5 -o scores.h5
+
         # of ROOT files, as a friend tree
         panoptag predict run/ --data delphes.root --root jets=file -o friend.root
     """
@@ -165,12 +168,17 @@ def predict(
 
 
 def _tagger(run: Path | None, from_hub_like: Path | None) -> Path:
-    """The run folder, checkpoint or hub folder that is meant."""
-    if from_hub_like is not None:
-        return from_hub_like
-    if run is None:
+    """The run folder, checkpoint or hub folder that is meant; the tagger that comes with the package if none is."""
+    from panoptag_pyg.training.shipped import DEFAULT_TAGGER, shipped_tagger
+
+    named = from_hub_like or run
+    if named is not None:
+        return named
+    shipped = shipped_tagger(DEFAULT_TAGGER)
+    if shipped is None:
         raise ConfigError("no tagger was named; give a run folder or a checkpoint, or --from-hub-like FOLDER")
-    return run
+    typer.echo(f"Note: no tagger was named; {DEFAULT_TAGGER} is taken, which comes with the package.", err=True)
+    return shipped
 
 
 def _peak_memory() -> str:

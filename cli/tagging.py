@@ -16,7 +16,10 @@ from . import completion
 if TYPE_CHECKING:
     from panoptag_pyg.events import EventDataset
 
-_RUN = "A run folder of panoptag train, a checkpoint, or a folder of config.json and model.safetensors."
+_RUN = (
+    "A run folder of panoptag train, a checkpoint, a folder of config.json and model.safetensors, or a tagger that "
+    "comes with the package: panoptag_near_flavour."
+)
 Run = Annotated[Path, typer.Argument(help=_RUN, show_default=False, autocompletion=completion.runs)]
 OptionalRun = Annotated[
     Path | None, typer.Argument(metavar="RUN", help=_RUN, show_default=False, autocompletion=completion.runs)

@@ -13,11 +13,12 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import nn
 
-from panoptag_pyg.errors import CheckpointError, ConfigError
+from panoptag_pyg.errors import CheckpointError, ConfigError, suggest
 from panoptag_pyg.output import atomic_output
 from panoptag_pyg.tasks import Head, Task, build_task
 from panoptag_pyg.training.hub_folder import CONFIG, WEIGHTS, is_hub_folder, read_hub_folder
 from panoptag_pyg.training.recipe import Recipe
+from panoptag_pyg.training.shipped import shipped_tagger, shipped_taggers
 
 #: Key of our own entry in a checkpoint: strings and numbers only.
 ENTRY = "panoptag"
@@ -33,8 +34,9 @@ def load_tagger(path: str | os.PathLike[str]) -> tuple[nn.Module, Recipe]:
     """The trained tagger of a run, ready to tag, and the recipe that made it.
 
     Args:
-        path: a run folder (its ``best.ckpt`` is taken), a checkpoint, or a folder with ``config.json`` and
-            ``model.safetensors``.
+        path: a run folder (its ``best.ckpt`` is taken), a checkpoint, a folder with ``config.json`` and
+            ``model.safetensors``, or the name of a tagger that comes with the package
+            (:func:`~panoptag_pyg.training.shipped_taggers`).
 
     Returns:
         the model in evaluation mode on the CPU, and its recipe.
@@ -144,7 +146,8 @@ def find_checkpoint(path: str | os.PathLike[str], name: str = BEST) -> Path:
     """The checkpoint that a path means: itself, the one in a run folder, or a hub folder's ``model.safetensors``.
 
     Args:
-        path: a checkpoint, a run folder or a hub folder (also by its ``config.json``).
+        path: a checkpoint, a run folder or a hub folder (also by its ``config.json``), or the name of a tagger that
+            comes with the package, unless a run lies there.
         name: the file in a run folder. Default ``best.ckpt``.
 
     Raises:
@@ -153,14 +156,18 @@ def find_checkpoint(path: str | os.PathLike[str], name: str = BEST) -> Path:
     file = Path(path)
     if file.name == CONFIG and file.is_file():
         return file.with_name(WEIGHTS)
+    if name == BEST and not file.is_file() and not (file / name).is_file():
+        shipped = None if is_hub_folder(file) else shipped_tagger(path)
+        if shipped is not None or is_hub_folder(file):
+            return (shipped or file) / WEIGHTS
     if file.is_dir():
-        if name == BEST and not (file / name).is_file() and is_hub_folder(file):
-            return file / WEIGHTS
         file = file / name
         if not file.is_file():
             raise CheckpointError(f"{path}: no {name} in it; is it a run folder, and did its first epoch finish?")
     if not file.is_file():
-        raise CheckpointError(f"{path}: no such run folder or checkpoint")
+        raise CheckpointError(
+            f"{path}: no such run folder or checkpoint, nor a shipped tagger{suggest(str(path), shipped_taggers())}"
+        )
     return file
 
 

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from panoptag_pyg.cli import completion, main
 from panoptag_pyg.export.formats import FORMATS
 from panoptag_pyg.simulation.cards import shipped
+from panoptag_pyg.training.shipped import DEFAULT_TAGGER, shipped_taggers
 
 DATA = Path(__file__).parent.parent.parent / "data"
 COMPLETE = "_PANOPTAG_COMPLETE"
@@ -74,12 +75,13 @@ def test_names_that_ship(words: tuple[str, ...], wanted: list[str], tmp_path, mo
 @pytest.mark.parametrize("words", [("evaluate",), ("check",), ("predict",), ("export",), ("report",), ("display",),
                                    ("train", "tiny.toml", "--from")])  # fmt: skip
 def test_run_folders(folder: Path, words: tuple[str, ...]) -> None:
-    assert completed(*words, "") == ["runs/b/second", "runs/first"]
+    assert completed(*words, "") == ["runs/b/second", "runs/first", *shipped_taggers()]
     assert completed(*words, "ru") == ["runs/b/second", "runs/first"]
     assert completed(*words, "runs/f") == ["runs/first"]
     assert completed(*words, "runs/first/") == ["runs/first/"]
     assert completed(*words, f"{folder}/runs/b/") == [f"{folder}/runs/b/second"]
     assert completed(*words, "elsewhere/") == []
+    assert completed(*words, DEFAULT_TAGGER[:-2]) == [DEFAULT_TAGGER]
 
 
 def test_recipe_files_and_runs_beside_the_shipped(folder: Path) -> None:
