@@ -178,6 +178,7 @@ def test_the_wheel_alone_trains_and_predicts(clean: Path, tmp_path: Path) -> Non
     panoptag("evaluate", "run", "--data", sample, "--replicas", "20", "--no-figures")
     assert (tmp_path / "run" / "evaluation" / "metrics.json").is_file()
     panoptag("predict", "run", "--data", sample, "-o", "scores.h5")
+    panoptag("predict", "--data", sample, "-o", "shipped.h5")  # by the tagger that comes with the package
     assert (tmp_path / "scores.h5").stat().st_size > 0
 
 

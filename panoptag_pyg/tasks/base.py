@@ -301,7 +301,8 @@ def unknown_everywhere(task: Task, dataset: EventDataset, what: str) -> ConfigEr
 def _without(task: Task, column: Column, dataset: EventDataset) -> str:
     return (
         f"the task '{task.name}' needs {column.path} ({column.meaning}), but {_files(dataset)} "
-        f"{'lacks' if len(dataset.files) == 1 else 'lack'} that column; simulate the events again to have it"
+        f"{'lacks' if len(dataset.files) == 1 else 'lack'} that column; simulate the events again to have it, "
+        "or leave that task out (panoptag_near_flavour.toml is panoptag_near.toml without its own)"
     )
 
 
