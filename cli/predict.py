@@ -112,8 +112,8 @@ def predict(
         # every jet's scores, in the order of the file
         panoptag predict run/ --data ttbar.h5 -o scores.h5
 
-        # by the tagger that comes with the package, trained on tt, single top and ttH of panoptag simulate
-        panoptag predict --data ttbar.h5 -o scores.h5
+        # by the trained tagger that comes with the package
+        panoptag predict --data ttbar.h5 -o shipped.h5
 
         # of ROOT files, as a friend tree
         panoptag predict run/ --data delphes.root --root jets=file -o friend.root
