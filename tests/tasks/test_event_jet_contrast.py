@@ -189,9 +189,9 @@ def test_other_tasks_beside_it_see_the_events_themselves(seed, tmp_path):
     alone = flavour.sums(model(batch)["flavour"], batch)
     for name, pair in alone.items():
         torch.testing.assert_close(sums[f"flavour_{name}"], pair)
-    torch.testing.assert_close(
-        several.loss_norms(marked), torch.stack([norm.double() for _, _, norm in several.loss_parts(sums)])
-    )
+    # The loss sums the weights in float32, in its own order: the last digit may differ.
+    norms = torch.stack([norm.double() for _, _, norm in several.loss_parts(sums)])
+    torch.testing.assert_close(several.loss_norms(marked), norms, rtol=2e-6, atol=0)
     assert "masked" not in batch["pfo"]
     assert "views" not in batch
     assert prepared(build_task("several", flavour={}), batch, seed) is batch

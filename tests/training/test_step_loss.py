@@ -35,7 +35,8 @@ def test_norms_are_known_before_the_model_has_answered(rng, tmp_path, name):
         random = {k: torch.randn_like(v) for k, v in output.items()} if isinstance(output, dict) else output.normal_()
         parts = task.loss_parts(task.sums(random, batch))
         assert norms.dtype == torch.float64
-        torch.testing.assert_close(norms, torch.stack([norm.double() for _, _, norm in parts]))
+        # Summed in float32 beside the loss, maybe in another order: the last digit may differ.
+        torch.testing.assert_close(norms, torch.stack([norm.double() for _, _, norm in parts]), rtol=2e-6, atol=0)
         assert len(parts) == len(task.parts())
 
 
