@@ -1,7 +1,7 @@
 """Put the study's records into docs/physics.md, docs/images, summary.json and README.md: nothing typed by hand.
 
     make study                      # runs what is missing first
-    python docs/study_tables.py     # from benchmarks/results/study/*/*.json alone
+    python docs/study_tables.py     # from benchmarks/results/study/*/*.json and study_confirmation.json alone
 
 ``tests/benchmarks/test_study.py`` holds that the page says what the records say.
 """
@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from panoptag_pyg.benchmarks.study.confirm import CONFIRMATION, confirmation_table
 from panoptag_pyg.benchmarks.study.gpu_report import GPU_RESULTS, gpu_figures, gpu_records, gpu_tables
 from panoptag_pyg.benchmarks.study.plan import Plan
 from panoptag_pyg.benchmarks.study.plots import write_figures
@@ -20,6 +21,7 @@ from panoptag_pyg.benchmarks.study.record import RESULTS
 from panoptag_pyg.benchmarks.study.summary import summarise, write_summary
 from panoptag_pyg.benchmarks.study.tables import blocks
 from panoptag_pyg.errors import PanopTagError
+from panoptag_pyg.jobs import read_json
 
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"
@@ -51,6 +53,9 @@ def filled(page: str, summary: dict[str, Any], images: str) -> str:
     def content(name: str) -> str:
         if name == "gpu":
             return "\n\n".join(gpu_tables(gpu_records(GPU_RESULTS)).values()) or "Not run yet."
+        if name == "confirmation":
+            found = read_json(CONFIRMATION)
+            return confirmation_table(found) if found else "Not run yet."
         figure = FIGURE.match(name)
         if figure is None:
             return tables.get(name, "Not run yet.")

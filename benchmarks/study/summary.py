@@ -112,13 +112,15 @@ def _entry(plan: Plan, entry: Entry, setup: str, records: dict[tuple[str, str], 
         lent = records.get((setup, unchanged), [])
         found["against"] = against
         found["ratio"] = {g: {figure: ratio(own, other, g, figure, lent) for figure in FIGURES} for g in groups}
-    return _short(found)
+    return shortened(found)
 
 
-def _short(value: Any) -> Any:
+def shortened(value: Any) -> Any:
     """Floats with a few digits: finer than any table shows."""
     if isinstance(value, float):
         return float(f"{value:.{DIGITS}g}") if value == value and abs(value) != float("inf") else None
     if isinstance(value, dict):
-        return {name: _short(entry) for name, entry in value.items()}
-    return [_short(entry) for entry in value] if isinstance(value, Sequence) and not isinstance(value, str) else value
+        return {name: shortened(entry) for name, entry in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [shortened(entry) for entry in value]
+    return value

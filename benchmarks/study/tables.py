@@ -22,7 +22,15 @@ PAPER = {
     "ParT": ("0.913", "0.9744", "13,757", "232", "176", "18"),
     "ParticleNet": ("0.910", "0.9742", "10,003", "194", "157", "18"),
 }
-PROCESS_NAMES = {"ttbar": "tt̄", "single_top": "single top", "ttH": "tt̄H", SEEN: "all three seen", "all": "all five"}
+PROCESS_NAMES = {
+    "ttbar": "tt̄",
+    "single_top": "single top",
+    "ttH": "tt̄H",
+    "Zjets": "Z + jets",
+    "VBFH": "VBF H",
+    SEEN: "all three seen",
+    "all": "all five",
+}
 Row = dict[str, Any]
 
 
