@@ -13,13 +13,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from panoptag_pyg.benchmarks.study.confirm import CONFIRMATION, confirmation_table
 from panoptag_pyg.benchmarks.study.gpu_report import GPU_RESULTS, gpu_figures, gpu_records, gpu_tables
 from panoptag_pyg.benchmarks.study.plan import Plan
 from panoptag_pyg.benchmarks.study.plots import write_figures
-from panoptag_pyg.benchmarks.study.record import RESULTS
+from panoptag_pyg.benchmarks.study.record import CONFIRMATION, RESULTS
 from panoptag_pyg.benchmarks.study.summary import summarise, write_summary
-from panoptag_pyg.benchmarks.study.tables import blocks
+from panoptag_pyg.benchmarks.study.tables import blocks, confirmation_table
 from panoptag_pyg.errors import PanopTagError
 from panoptag_pyg.jobs import read_json
 

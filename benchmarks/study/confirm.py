@@ -5,38 +5,37 @@
 What ``panoptag_near`` is was decided from ablations, on the study's test events and on ZH among them: a winner picked
 that way is flattered by the picking. So the trainings as they are, none chosen anew, are tested once more: on other
 events of the study's processes, simulated afterwards with another seed, and on processes that it doesn't have at all.
+
+It needs the weights of ``make study``, which git doesn't keep. Stopped, it goes on where it was.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from datetime import date
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from panoptag_pyg.errors import ConfigError, PanopTagError
 from panoptag_pyg.evaluation.bootstrap import INTERVAL
-from panoptag_pyg.jobs import read_json
+from panoptag_pyg.jobs import Job, module_command, read_json, run_jobs
 from panoptag_pyg.output import write_json
 
 from ..machine import describe_machine
+from .__main__ import tell
 from .combine import FIGURES, Record, over_trainings, ratio
 from .events import checksum
-from .job import score
-from .measure import figures
+from .job import FIGURES_FILE
 from .plan import Plan, Run
-from .record import RESULTS, git_state
+from .record import CONFIRMATION, RESULTS, git_state
 from .replicas import REPLICAS
-from .runner import Place
+from .runner import MODULES, Place
 from .summary import REFERENCE, shortened
-from .tables import ratio_table
 
-CONFIRMATION = RESULTS.with_name("study_confirmation.json")
 SETUP = "realistic"
 ENTRIES = (REFERENCE, "panoptag", "panoptag_near", "panoptag_near_flavour")
 SEED = 20261124
@@ -57,19 +56,21 @@ def fresh_events(folder: Path, events: Mapping[str, int], workers: int) -> dict[
     """The events' file of each process; those that aren't there are simulated.
 
     Raises:
-        PanopTagError: if they can't be simulated.
+        PanopTagError: if they can't be simulated, or the folder holds other events.
     """
     from panoptag_pyg.simulation import simulate
 
     found = {}
     for process, number in events.items():
-        path = folder / f"{process}.h5"
-        found[process] = [str(path)]
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            command = f"panoptag simulate --process {process} --setup {SETUP} --events {number} --seed {SEED} -o {path}"
-            print(command, flush=True)
-            simulate(process, number, path, seed=SEED, setup=SETUP, workers=workers, command=command)
+        output = folder / process
+        command = (
+            f"panoptag simulate --process {process} --setup {SETUP} --events {number} --shards 1 --seed {SEED} "
+            f"--output {output}"
+        )
+        print(command, flush=True)
+        # A shard that is there is kept if it answers this very command; a single file would be taken as it is.
+        simulate(process, number, output, seed=SEED, setup=SETUP, shards=1, workers=workers, command=command)
+        found[process] = [str(output / f"{process}-00000.h5")]
     return found
 
 
@@ -84,19 +85,20 @@ def trained(plan: Plan, place: Place, entries: Sequence[str]) -> tuple[list[Run]
     return [run for run in runs if here(run)], [run for run in runs if not here(run)]
 
 
-def tested(folder: Path, files: dict[str, list[str]], seen: Sequence[str]) -> dict[str, Any]:
-    """Figures of one training on the fresh events; runs in a process of its own.
+def job_of(run: Run, place: Place, files: dict[str, list[str]], sha256: str, seen: Sequence[str]) -> Job:
+    """The test of one training; what it leaves lies in a folder that no other training and no other events have.
 
     Args:
-        folder: of the run.
+        run: the training.
+        place: of its folder.
         files: the events, by process.
+        sha256: of all these files.
         seen: processes that were trained on.
     """
-    import torch
-
-    torch.set_num_threads(1)
-    scores = score({"test": files}, folder / "run", folder / f"scores-{SEED}")
-    return figures(scores, seen)
+    key = hashlib.sha256(f"{run.training_key} {sha256}".encode()).hexdigest()[:16]
+    folder = place.of(run) / f"confirmation-{key}"
+    order = {"kind": "test", "run": str(place.of(run) / "run"), "folder": str(folder), "test": files, "seen": seen}
+    return Job(run.label, "tested on fresh events", order, folder, module_command(MODULES["test"]))
 
 
 def combined(plan: Plan, records: Sequence[Record]) -> dict[str, Any]:
@@ -145,25 +147,31 @@ def confirm(
         events: of each process.
 
     Raises:
-        ConfigError: if weights of an entry aren't on this machine.
-        PanopTagError: if the events can't be simulated.
+        ConfigError: if no weights of an entry are on this machine.
+        PanopTagError: if the events can't be simulated, or a test fails.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM; the same call goes on from there.
     """
     runs, lost = trained(plan, place, entries)
-    for name in entries:
-        if not any(run.entry.name == name for run in runs):
-            again = f'make study ARGS="--again --only {name} --setup {SETUP}"'
-            raise ConfigError(f"{place.folder / 'runs'} holds no training of {name} as the plan asks for it: {again}")
+    if nowhere := [name for name in entries if not any(run.entry.name == name for run in runs)]:
+        only = " ".join(f"--only {name}" for name in nowhere)
+        raise ConfigError(
+            f"{place.folder / 'runs' / SETUP} has no trained weights of {', '.join(nowhere)}; train them again with "
+            f'make study ARGS="--again --setup {SETUP} {only}"'
+        )
     for run in lost:
         print(f"{run.label}: its weights aren't on this machine; left out", flush=True)
     files = fresh_events(folder, events, workers)
+    sums = {process: checksum([Path(file) for file in own]) for process, own in files.items()}
     seen = [process for process in plan.sample.seen if process in events]
-    records: list[Record] = []
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        jobs = [pool.submit(tested, place.of(run), files, seen) for run in runs]
-        for run, job in zip(runs, jobs, strict=True):
-            own = {"name": run.name, "setup": run.setup, "entry": run.entry.name, "seed": run.seed}
-            records.append({**own, "figures": job.result()})
-            print(f"{run.label} is tested", flush=True)
+    jobs = [job_of(run, place, files, " ".join(sums.values()), seen) for run in runs]
+    run_jobs(jobs, workers, 1, tell)
+    if failed := [f"{job.name}: {job.reason}" for job in jobs if job.reason]:
+        raise PanopTagError("; ".join(failed))
+    records: list[Record] = [
+        {"name": run.name, "setup": run.setup, "entry": run.entry.name, "seed": run.seed}
+        | {"figures": read_json(job.folder / FIGURES_FILE)}
+        for run, job in zip(runs, jobs, strict=True)
+    ]
     first = records[0]["figures"]
     return {
         "benchmark": "study_confirmation",
@@ -179,18 +187,12 @@ def confirm(
         "unseen": [process for process in events if process not in seen],
         "test": {
             group: {name: found[name] for name in ("events", "jets")}
-            | ({"sha256": checksum([Path(file) for file in files[group]])} if group in files else {})
+            | ({"sha256": sums[group]} if group in sums else {})
             for group, found in first.items()
         },
         "left_out": [run.label for run in lost],
         "entries": combined(plan, records),
     }
-
-
-def confirmation_table(found: dict[str, Any]) -> str:
-    """Every tagger against the reference: on the processes trained on together, and on each of the others."""
-    summary = {"seen": [], "unseen": found["unseen"], "setups": {found["setup"]: {"entries": found["entries"]}}}
-    return ratio_table(summary, found["setup"])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -207,6 +209,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PanopTagError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\nStopped; the same command goes on from here.", file=sys.stderr)
+        return 130
     print(f"{asked.output} is written; `make tables` puts it into docs/physics.md")
     return 0
 

@@ -1,4 +1,7 @@
-"""One run in a process of its own: train or go on training, score the test events, write the record."""
+"""One run in a process of its own: train or go on training, score the test events, write the record.
+
+Or, of a run that is trained: its figures on other events.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,11 @@ from panoptag_pyg.training.checkpoint import needed_fields
 from panoptag_pyg.training.data import open_dataset
 
 from .events import checksum
-from .measure import number
+from .measure import figures, number
 from .record import make_record, write_record
+
+#: What :func:`test_again` leaves.
+FIGURES_FILE = "figures.json"
 
 
 class Clock(Callback):
@@ -91,6 +97,20 @@ def train_and_score(order: dict[str, Any]) -> None:
     record["seconds"]["test_cpu"] = round(time.process_time() - start, 1)
     write_record(Path(order["record"]), record)
     print(f"{order['record']} is written", flush=True)
+
+
+def test_again(order: dict[str, Any]) -> None:
+    """Figures of a trained run on other events, if they aren't there yet.
+
+    Args:
+        order: ``run`` (its folder), ``test`` (by process), ``seen``, and ``folder``: for the scores and, when all is
+            done, :data:`FIGURES_FILE`. It belongs to this training and these events alone.
+    """
+    folder = Path(order["folder"])
+    if not (folder / FIGURES_FILE).is_file():
+        scores = score(order, Path(order["run"]), folder / "scores")
+        print("computing the figures", flush=True)
+        write_json(folder / FIGURES_FILE, figures(scores, order["seen"]))
 
 
 def train_run(order: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -175,4 +195,4 @@ def describe_data(order: dict[str, Any], summary: dict[str, Any]) -> dict[str, A
 
 
 if __name__ == "__main__":
-    work({"train": train_and_score})
+    work({"train": train_and_score, "test": test_again})

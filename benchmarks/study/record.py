@@ -22,6 +22,8 @@ from .proximity import EDGES
 from .replicas import REPLICAS
 
 RESULTS = Path(__file__).parents[1] / "results" / "study"
+#: What the trainings do on events that no choice was made by: see :mod:`.confirm`.
+CONFIRMATION = RESULTS.with_name("study_confirmation.json")
 
 
 def record_path(results: Path, run: Run) -> Path:

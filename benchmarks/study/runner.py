@@ -18,7 +18,11 @@ from .plan import Run
 from .record import asked_of, finished, record_path
 
 #: The module that does a run of each kind.
-MODULES = {"train": "panoptag_pyg.benchmarks.study.job", "pretrain": "panoptag_pyg.benchmarks.pretraining.job"}
+MODULES = {
+    "train": "panoptag_pyg.benchmarks.study.job",
+    "test": "panoptag_pyg.benchmarks.study.job",
+    "pretrain": "panoptag_pyg.benchmarks.pretraining.job",
+}
 
 
 @dataclass(frozen=True)

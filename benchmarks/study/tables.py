@@ -97,6 +97,16 @@ def ratio_table(summary: dict[str, Any], setup: str) -> str:
     return table(["tagger", "tested on", "Δ accuracy", "Δ AUC", *TITLES[2:]], rows, words=2)
 
 
+def confirmation_table(found: dict[str, Any]) -> str:
+    """Every tagger against the reference on fresh events: of the processes trained on together, of each of the others.
+
+    Args:
+        found: what :data:`~.record.CONFIRMATION` holds.
+    """
+    summary = {"seen": [], "unseen": found["unseen"], "setups": {found["setup"]: {"entries": found["entries"]}}}
+    return ratio_table(summary, found["setup"])
+
+
 def short_table(summary: dict[str, Any], setup: str, groups: Sequence[str]) -> str:
     """One setup for a front page: every tagger, and ratios of those that read the event to the reference."""
     rows = []

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import studying
-from helpers.studying import SAMPLE, start_study, tiny_plan, write_study
+from helpers.studying import SAMPLE, run_jobs_here, start_study, tiny_plan, write_study
 
 from panoptag_pyg.benchmarks.study import events, job, runner
 from panoptag_pyg.benchmarks.study.__main__ import main
@@ -21,7 +21,6 @@ from panoptag_pyg.benchmarks.study.record import finished, record_path
 from panoptag_pyg.evaluation import Predictions, evaluate
 from panoptag_pyg.events import EventDataset
 from panoptag_pyg.events.manifest import Manifest
-from panoptag_pyg.jobs import obey
 from panoptag_pyg.training.callbacks import read_metrics
 
 ROOT = Path(__file__).parents[2]
@@ -30,15 +29,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every job runs in this process, one after the other."""
-
-    def run_jobs(jobs, workers, threads, listener, go_on):
-        for one in jobs:
-            if go_on():
-                one.folder.mkdir(parents=True, exist_ok=True)
-                if obey({"train": job.train_and_score}, one.order) == 130:
-                    raise KeyboardInterrupt
-
-    monkeypatch.setattr(runner, "run_jobs", run_jobs)
+    run_jobs_here(monkeypatch, runner)
 
 
 @pytest.fixture

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from panoptag_pyg.benchmarks.study import job
 from panoptag_pyg.benchmarks.study.events import files_of
 from panoptag_pyg.benchmarks.study.plan import Entry, Plan, Run, Sample
 from panoptag_pyg.benchmarks.study.record import asked_of, make_record, record_path, write_record
 from panoptag_pyg.evaluation import Predictions
+from panoptag_pyg.jobs import obey
 
 from .events import random_block, write_events
 
@@ -70,6 +73,20 @@ def write_study(folder: Path, rng: np.random.Generator, setup: str = "paper") ->
             block.event["weight"][:] = 1
             block.event["process"][:] = 0
             write_events(path, block, [process])
+
+
+def run_jobs_here(monkeypatch: pytest.MonkeyPatch, module: Any) -> None:
+    """Every job that ``module`` runs is done in this process, one after the other."""
+    kinds = {"train": job.train_and_score, "test": job.test_again}
+
+    def run_jobs(jobs, workers, threads, listener, go_on=lambda: True):
+        for one in jobs:
+            if go_on():
+                one.folder.mkdir(parents=True, exist_ok=True)
+                if obey(kinds, one.order) == 130:
+                    raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "run_jobs", run_jobs)
 
 
 def start_study(folder: Path, *arguments: str, epochs: int = 2) -> subprocess.Popen[str]:
